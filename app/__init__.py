@@ -1,0 +1,1 @@
+"""The DeepEmotion service: pictures in, evoked emotions and their heat map out."""

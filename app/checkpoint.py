@@ -1,0 +1,181 @@
+"""The checkpoint: the only bridge between training and the service.
+
+A checkpoint is one TorchScript file that maps ``uint8`` pictures ``[N, 3, S, S]`` (or floating point ones
+in 0..255) to logits ``[N, K]``, with a card in its extra files. Its weights are stored in half precision;
+`load` widens them to single precision. The file is used only when ``SHA256SUMS`` beside it lists its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CARD_FILE = "card.json"
+CHECKSUMS = "SHA256SUMS"
+
+
+class CheckpointError(Exception):
+    """The checkpoint cannot be trusted or read; the message says why."""
+
+
+class _CardPart(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(_CardPart):
+    """One measured figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class DataSource(_CardPart):
+    """One set of rated pictures that the checkpoint learned from."""
+
+    name: str
+    pictures: int
+    terms: str = Field(description="what the owners of the pictures allow")
+    citation: str
+
+
+class Split(_CardPart):
+    """How the pictures were divided; enough to divide them again in the same way."""
+
+    train: int
+    validation: int
+    test: int
+    seed: int
+    min_agreement: float | None
+    top_classes: int | None
+    test_fingerprint: str = Field(description="digest of the test pictures' names")
+
+
+class Card(_CardPart):
+    """What a checkpoint is, where it comes from and how good it is."""
+
+    format: Literal[1] = 1
+    name: str
+    version: str
+    created: str = Field(description="ISO 8601 date")
+    description: str
+    labels: tuple[str, ...] = Field(min_length=2, description="evoked emotions, in the order of the logits")
+    input_size: int = Field(ge=75, description="side S of the square input, in pixels")
+    resize: Literal["stretch"] = Field(description="how a picture becomes S x S: stretched, nothing cut off")
+    temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
+    target: Literal["distribution", "class"]
+    data: tuple[DataSource, ...]
+    start_weights: str
+    split: Split
+    scores: dict[str, Score]
+    references: dict[str, dict[str, float]] = Field(
+        description="what chance, the majority class, the mean distribution and the raters themselves score"
+    )
+    versions: dict[str, str]
+    seed: int
+    command: str = Field(description="the commands that made this file")
+    limits: str = Field(description="what the checkpoint must not be used for")
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) < len(labels):
+            raise ValueError("the labels must differ from each other")
+        return labels
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        network: in evaluation mode, single precision, on `device`; logits ``[N, K]`` of pictures
+            ``[N, 3, S, S]`` in 0..255, differentiable with respect to floating point pictures.
+        card: what the file says of itself.
+        sha256: hexadecimal digest of the file.
+        device: where the network is.
+    """
+
+    network: torch.jit.ScriptModule
+    card: Card
+    sha256: str
+    device: torch.device
+
+
+@contextmanager
+def torchscript() -> Iterator[None]:
+    """Silence the one warning that says TorchScript is deprecated, and no other."""
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning):  # torch changed its mind between releases
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", category)
+        yield
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listed_sha256(path: Path) -> str:
+    """The digest that ``SHA256SUMS`` beside the file lists for it.
+
+    Raises:
+        CheckpointError: there is no such list, or it does not name the file.
+    """
+    sums = path.parent / CHECKSUMS
+    if not sums.is_file():
+        raise CheckpointError(f"{sums} is missing: it must list the sha256 of {path.name}")
+    for line in sums.read_text("utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition(" ")
+        if name.strip().removeprefix("*") == path.name:
+            return digest.lower()
+    raise CheckpointError(f"{sums} does not list {path.name}")
+
+
+def verify(path: Path) -> str:
+    """Check the file against its listed digest and return the digest.
+
+    Raises:
+        CheckpointError: the file is missing, not listed, or not the listed one.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint at {path}")
+    expected, actual = listed_sha256(path), sha256_of(path)
+    if actual != expected:
+        raise CheckpointError(f"{path} has sha256 {actual}, but {CHECKSUMS} lists {expected}")
+    return actual
+
+
+def load(path: Path, device: torch.device) -> Checkpoint:
+    """Verify and load a checkpoint onto a device.
+
+    Raises:
+        CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card.
+    """
+    digest = verify(path)  # before anything is parsed: a TorchScript file is code
+    extra = {CARD_FILE: ""}
+    try:
+        with torchscript():
+            network = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} is not a TorchScript file: {error}") from error
+    try:
+        card = Card.model_validate_json(extra[CARD_FILE])
+    except ValidationError as error:
+        raise CheckpointError(f"the card in {path} is not valid: {error}") from error
+    network = network.float().eval()
+    for weight in network.parameters():  # a ScriptModule has no requires_grad_ of its own
+        weight.requires_grad_(requires_grad=False)
+    network = network.to(device=device, memory_format=torch.channels_last)
+    return Checkpoint(network, card, digest, device)

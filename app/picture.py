@@ -1,0 +1,189 @@
+"""From the bytes that somebody sent to an upright sRGB picture, and from there to the network's input.
+
+Every limit on a picture lives here. The header is checked before any pixel is decoded, and nothing but
+JPEG, PNG and WebP is ever opened. Training decodes with these same lines, so a picture is scored in an
+evaluation exactly as it is served.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MAX_PIXELS = 50_000_000
+"""Largest picture that is decoded by default; imgproxy's default too. 50 megapixels take 150 MB."""
+
+Pixels = NDArray[np.uint8]
+
+# Pillow's own ceiling for decompression bombs is a warning by default. Ours is lower and an error.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+_SRGB = ImageCms.createProfile("sRGB")
+_SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_EXIF_ORIENTATION = 0x0112
+_TURNS = {  # what makes a picture with this EXIF orientation upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class PictureError(Exception):
+    """The bytes cannot be used as a picture; the message says why."""
+
+
+class EmptyPicture(PictureError):
+    """There are no bytes."""
+
+
+class UnsupportedPicture(PictureError):
+    """The bytes are not one of the formats that are read."""
+
+
+class TooManyPixels(PictureError):
+    """The header announces more pixels than are accepted."""
+
+
+class BrokenPicture(PictureError):
+    """The header is that of a picture, but its pixels cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright, opaque sRGB picture.
+
+    Attributes:
+        rgb: Pillow picture in mode ``RGB``, turned as its EXIF orientation says, without any metadata.
+        format: the format of the bytes, one of `FORMATS`.
+    """
+
+    rgb: Image.Image
+    format: str
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, after turning."""
+        return self.rgb.width
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, after turning."""
+        return self.rgb.height
+
+    def as_input(self, side: int) -> Pixels:
+        """The picture stretched to the network's input, ``uint8 [3, side, side]``.
+
+        Stretching keeps the whole picture, so a heat map drawn back covers all of it.
+        """
+        small = self.rgb.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode bytes into an upright sRGB picture; of an animation, the first frame.
+
+    Args:
+        data: a whole JPEG, PNG or WebP file.
+        max_pixels: refuse a picture whose header announces more.
+
+    Raises:
+        EmptyPicture: no bytes.
+        UnsupportedPicture: another format, or no picture at all.
+        TooManyPixels: width times height exceeds `max_pixels`.
+        BrokenPicture: truncated or damaged.
+        MemoryError: its pixels do not fit in memory.
+    """
+    if not data:
+        raise EmptyPicture("the picture is empty (0 bytes)")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise TooManyPixels(f"the picture announces more than {max_pixels:,} pixels") from error
+    except UnidentifiedImageError as error:
+        raise UnsupportedPicture("the bytes are not a JPEG, PNG or WebP picture") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise BrokenPicture(f"the header of the picture is damaged: {error}") from error
+    with image:
+        if image.width * image.height > max_pixels:
+            raise TooManyPixels(
+                f"the picture has {image.width} x {image.height} pixels; at most {max_pixels:,} are accepted"
+            )
+        file_format = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with a twin
+        try:
+            image.load()
+            rgb = _to_srgb(_upright(image))
+            rgb.info = {}  # else a heat map drawn on it would carry the camera's profile and place
+            return Picture(rgb, file_format)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise BrokenPicture(f"the {file_format} picture is truncated or damaged: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF says. EXIF that cannot be read is ignored, as browsers do; the pixels may be fine."""
+    try:
+        turn = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - a parser may raise anything on hostile bytes
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Any mode that the three formats can have, as opaque sRGB on white."""
+    if image.mode in _SIXTEEN_BIT:  # Pillow's own conversion clips at 255 instead of scaling
+        return _to_eight_bit(image)
+    if image.has_transparency_data:
+        return _on_white(image)
+    if image.mode not in {"L", "RGB", "CMYK"}:  # 1-bit, palette, YCbCr
+        image = _keep_profile(image, image.convert("RGB"))
+    return _apply_profile(image).convert("RGB")
+
+
+def _to_eight_bit(image: Image.Image) -> Image.Image:
+    """Sixteen-bit grey as RGB, rounded to the nearest of 256 levels; the transparent value, if any, white."""
+    samples = np.asarray(image).clip(0, 65535)
+    grey = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[samples == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    opaque = _apply_profile(_keep_profile(image, rgba.convert("RGB")))
+    opaque.putalpha(rgba.getchannel("A"))
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, opaque).convert("RGB")
+
+
+def _keep_profile(source: Image.Image, converted: Image.Image) -> Image.Image:
+    if "icc_profile" in source.info:
+        converted.info["icc_profile"] = source.info["icc_profile"]
+    return converted
+
+
+def _apply_profile(image: Image.Image) -> Image.Image:
+    """Colours in sRGB. A profile that cannot be used is ignored, as browsers do."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image
+    return image if converted is None else converted
