@@ -1,0 +1,1 @@
+"""Offline training: rated pictures in, one checkpoint out. Run ``python -m training --help``."""

@@ -1,0 +1,220 @@
+"""Pictures and the share of raters who felt each emotion: filter, most common classes, split."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_LISTED = 20
+_SAME = 1e-9
+"""Agreement levels closer than this are the same number of votes; no study has a billion raters."""
+_ROUNDING = 1e-5
+"""Published shares are rounded: 9 of 15 raters may come as 0.599999 and still are 60 %."""
+
+
+class DataError(Exception):
+    """Rated pictures cannot be used; the message lists what is wrong, at most the first 20 problems.
+
+    Attributes:
+        problems: every problem found, one line each; empty when the summary says it all.
+    """
+
+    def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(f"{summary}:\n{listing(problems)}" if problems else summary)
+        self.problems = tuple(problems)
+
+
+def listing(problems: Sequence[str]) -> str:
+    """The first 20 problems, one a line, and how many more there are."""
+    lines = [f"  {problem}" for problem in problems[:_LISTED]]
+    if len(problems) > _LISTED:
+        lines.append(f"  ... and {len(problems) - _LISTED} more")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class AffectiveSet:
+    """N pictures whose evoked emotions were rated over K labels.
+
+    Attributes:
+        name: of the database.
+        labels: the K evoked emotions, in the order of the columns of `agreement`.
+        pictures: N files.
+        agreement: ``[N, K]`` agreement levels, the share of the raters who felt each emotion; rows sum to 1.
+        raters: ``[N]`` number of raters behind each row, or None where the database does not say.
+        groups: ``[N]`` pictures with the same number are near-duplicates, and are never split apart.
+        terms: what the owners of the pictures allow.
+        citation: how to cite the database.
+
+    Raises:
+        DataError: no picture, fewer than two labels, or arrays that contradict each other.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    pictures: tuple[Path, ...]
+    agreement: NDArray[np.float64]
+    raters: NDArray[np.float64] | None
+    groups: NDArray[np.int64]
+    terms: str
+    citation: str
+
+    def __post_init__(self) -> None:
+        if problems := self._contradictions():
+            raise DataError(f"{self.name} is not a set of rated pictures", problems)
+
+    def _contradictions(self) -> list[str]:
+        count, classes = len(self.pictures), len(self.labels)
+        problems = []
+        if count == 0:
+            problems.append("there is no picture")
+        if classes < 2 or len(set(self.labels)) < classes or "" in self.labels:  # noqa: PLR2004 - a choice
+            problems.append(f"there must be two or more different labels, not {self.labels}")
+        if self.agreement.shape != (count, classes):
+            problems.append(f"agreement has shape {self.agreement.shape} instead of {(count, classes)}")
+        elif not (self.agreement >= 0).all() or not np.allclose(self.agreement.sum(axis=1), 1, atol=1e-6):
+            problems.append("each row of agreement must be shares that sum to 1")
+        if self.groups.shape != (count,):
+            problems.append(f"groups have shape {self.groups.shape} instead of {(count,)}")
+        if self.raters is not None and self.raters.shape != (count,):
+            problems.append(f"raters have shape {self.raters.shape} instead of {(count,)}")
+        elif self.raters is not None and not ((self.raters > 0) & np.isfinite(self.raters)).all():
+            problems.append("each picture must have more than 0 raters")
+        return problems
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def dominant(self) -> NDArray[np.int64]:
+        """``[N]`` index of the label with the highest agreement; of labels that tie, the first."""
+        first: NDArray[np.int64] = self._top().argmax(axis=1)
+        return first
+
+    @property
+    def ties(self) -> int:
+        """Number of pictures whose highest agreement is shared by two or more labels."""
+        return int((self._top().sum(axis=1) > 1).sum())
+
+    def _top(self) -> NDArray[np.bool_]:
+        top: NDArray[np.bool_] = self.agreement >= self.agreement.max(axis=1, keepdims=True) - _SAME
+        return top
+
+    def frequencies(self) -> dict[str, int]:
+        """How many pictures each label dominates, in the order of the labels."""
+        counts = np.bincount(self.dominant, minlength=len(self.labels))
+        return dict(zip(self.labels, counts.tolist(), strict=True))
+
+    def subset(self, indices: NDArray[np.int64] | NDArray[np.bool_]) -> AffectiveSet:
+        """The pictures at these indices, or where a mask ``[N]`` is true.
+
+        Raises:
+            DataError: that is no picture at all.
+        """
+        kept = np.arange(len(self))[indices]
+        return replace(
+            self,
+            pictures=tuple(self.pictures[index] for index in kept),
+            agreement=self.agreement[kept],
+            raters=None if self.raters is None else self.raters[kept],
+            groups=self.groups[kept],
+        )
+
+    def keep_agreement(self, minimum: float) -> AffectiveSet:
+        """The pictures whose highest agreement is at least `minimum` (0..1).
+
+        Raises:
+            DataError: no picture has so much agreement.
+        """
+        enough = self.agreement.max(axis=1) >= minimum - _ROUNDING
+        if not enough.any():
+            raise DataError(f"no picture of {self.name} has an agreement of at least {minimum:g}")
+        return self.subset(enough)
+
+    def top_classes(self, k: int) -> AffectiveSet:
+        """Keep the `k` emotions that dominate the most pictures, in their present order.
+
+        Pictures that another emotion dominates are left out, votes for other emotions no longer count: the
+        agreement is shared out among the kept labels, and `raters` shrinks to those who chose one of them.
+
+        Raises:
+            DataError: `k` is not between 2 and the number of labels.
+        """
+        if not 2 <= k <= len(self.labels):  # noqa: PLR2004 - a choice needs two
+            raise DataError(f"{self.name} has {len(self.labels)} labels; the {k} most common cannot be kept")
+        dominant = self.dominant
+        counts = np.bincount(dominant, minlength=len(self.labels))
+        labels = np.sort(np.argsort(-counts, kind="stable")[:k])
+        kept = np.flatnonzero(np.isin(dominant, labels))
+        votes = self.agreement[np.ix_(kept, labels)]
+        share = votes.sum(axis=1)
+        return replace(
+            self,
+            labels=tuple(self.labels[label] for label in labels),
+            pictures=tuple(self.pictures[index] for index in kept),
+            agreement=votes / share[:, None],
+            raters=None if self.raters is None else self.raters[kept] * share,
+            groups=self.groups[kept],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Rising indices into an `AffectiveSet`; every picture is in exactly one part."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def split(
+    affective_set: AffectiveSet, *, seed: int, test_share: float = 0.2, validation_share: float = 0.125
+) -> Partition:
+    """Divide the pictures so that each part has the same mix of dominant emotions and no group is cut.
+
+    The same set and seed give the same parts. A share is met as one of a whole number of folds: 0.3 gives a
+    third. An emotion with fewer pictures than folds cannot be in every part.
+
+    Args:
+        affective_set: what to divide.
+        seed: of the shuffle.
+        test_share: of all pictures, above 0 and at most 0.5.
+        validation_share: of the pictures that are not for the test, likewise.
+
+    Raises:
+        DataError: a share is out of range, or there are too few pictures or groups for it.
+    """
+    everything = np.arange(len(affective_set))
+    test = _one_fold(affective_set, everything, share=test_share, seed=seed)
+    rest = np.setdiff1d(everything, test)
+    validation = _one_fold(affective_set, rest, share=validation_share, seed=seed)
+    return Partition(train=np.setdiff1d(rest, validation), validation=validation, test=test)
+
+
+def _one_fold(
+    affective_set: AffectiveSet, among: NDArray[np.int64], *, share: float, seed: int
+) -> NDArray[np.int64]:
+    if not 0 < share <= 0.5:  # noqa: PLR2004 - a larger part leaves less than a fold
+        raise DataError(f"a part of {share:g} of the pictures is not above 0 and at most 0.5")
+    folds = StratifiedGroupKFold(n_splits=round(1 / share), shuffle=True, random_state=seed)
+    dominant, groups = affective_set.dominant[among], affective_set.groups[among]
+    try:
+        with warnings.catch_warnings():
+            # A rare emotion is no reason not to split; `AffectiveSet.frequencies` shows how rare it is.
+            warnings.filterwarnings("ignore", "The least populated class in y has only", UserWarning)
+            _, fold = next(folds.split(among, dominant, groups))
+    except ValueError as error:
+        raise DataError(f"{affective_set.name} has too few pictures to split: {error}") from error
+    if not 0 < len(fold) < len(among):
+        raise DataError(f"{affective_set.name} has too few groups of near-duplicates to split")
+    return np.sort(among[fold])

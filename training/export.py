@@ -1,0 +1,54 @@
+"""From a run to a checkpoint: batch norm folded in, half precision, TorchScript, a card and a checksum."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.inception import BasicConv2d
+
+from app.checkpoint import CARD_FILE, CHECKSUMS, sha256_of, torchscript
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from app.checkpoint import Card
+    from training.inception import EmotionInception
+
+
+def fold_batch_norm(network: EmotionInception) -> EmotionInception:
+    """A copy whose convolutions have taken in their batch norm: the same function, a third fewer passes."""
+    folded = copy.deepcopy(network).eval()
+    for module in folded.modules():
+        if isinstance(module, BasicConv2d):
+            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
+            module.bn = nn.Identity()
+    return folded
+
+
+def write(network: EmotionInception, card: Card, path: Path) -> str:
+    """Write the checkpoint, list it in ``SHA256SUMS`` beside it, and return its digest.
+
+    The file appears only when it is complete.
+    """
+    half = fold_batch_norm(network.cpu()).half()
+    with torchscript():
+        script = torch.jit.script(half)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        script.save(str(partial), _extra_files={CARD_FILE: card.model_dump_json(indent=2)})  # type: ignore[no-untyped-call]
+    partial.replace(path)
+    digest = sha256_of(path)
+    _list_digest(path, digest)
+    return digest
+
+
+def _list_digest(path: Path, digest: str) -> None:
+    """Put the file's line into ``SHA256SUMS`` (the format of ``sha256sum``), in place of an older one."""
+    sums = path.parent / CHECKSUMS
+    lines = sums.read_text("utf-8").splitlines() if sums.exists() else []
+    others = [line for line in lines if line and not line.endswith(f" {path.name}")]
+    sums.write_text("\n".join(sorted([*others, f"{digest}  {path.name}"], key=str.split)) + "\n", "utf-8")

@@ -1,0 +1,160 @@
+"""Where the network's first weights come from.
+
+``torchvision`` downloads torchvision's ImageNet weights and is the default. A ``.safetensors`` file holds a
+torchvision state dictionary whose metadata say how its pixels are scaled; `from_nsfwjs` writes such a file
+from the npm package ``nsfwjs`` (MIT), for places where torchvision's download cannot be reached.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import tarfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torchvision.models import Inception_V3_Weights
+from torchvision.models.inception import Inception3
+
+from app.checkpoint import DataSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+TORCHVISION = "torchvision"
+
+
+@dataclass(frozen=True)
+class StartWeights:
+    """Pretrained blocks and the conventions that they were trained with.
+
+    Attributes:
+        state: a torchvision Inception3 state dictionary; the last layer may be missing.
+        mean: subtracted from pixels scaled to 0..1.
+        std: divides what is left.
+        count_border: whether average pooling counts the zero border.
+        provenance: a sentence for the card.
+        learned_from: rated pictures that an earlier run of ours has already shown to them.
+    """
+
+    state: dict[str, Tensor]
+    mean: float
+    std: float
+    count_border: bool
+    provenance: str
+    learned_from: tuple[DataSource, ...] = ()
+
+
+def load(source: str | Path) -> StartWeights:
+    """Weights from torchvision (downloaded once) or from a ``.safetensors`` file.
+
+    Raises:
+        ValueError: the file does not say how its pixels are scaled.
+        OSError: the file is missing or the download failed.
+    """
+    if str(source) == TORCHVISION:
+        weights = Inception_V3_Weights.IMAGENET1K_V1
+        # torchvision's transform_input undoes its own normalisation: the network really sees -1..1.
+        return StartWeights(
+            weights.get_state_dict(progress=True, check_hash=True),
+            mean=0.5,
+            std=0.5,
+            count_border=True,
+            provenance=f"torchvision {weights} (ImageNet-1k)",
+        )
+    with safe_open(str(source), framework="pt") as file:
+        meta = file.metadata() or {}
+        if missing := {"mean", "std", "count_border", "provenance"} - meta.keys():
+            raise ValueError(f"{source} lacks the metadata {sorted(missing)}")
+        keys = [key for key in file.keys() if not key.startswith("head.")]  # noqa: SIM118 - not a dict
+        # An earlier run of ours keeps torchvision's blocks under "blocks.".
+        state = {key.removeprefix("blocks."): file.get_tensor(key).float() for key in keys}
+    return StartWeights(
+        state,
+        mean=float(meta["mean"]),
+        std=float(meta["std"]),
+        count_border=json.loads(meta["count_border"]),
+        provenance=meta["provenance"],
+        learned_from=tuple(DataSource(**source) for source in json.loads(meta.get("learned_from", "[]"))),
+    )
+
+
+_FOLDER = "package/dist/models/inception_v3/"
+_SHARDS = 6
+_NUMBER = r"(-?[0-9.]+(?:[eE][-+]?\d+)?)"
+_TENSOR = re.compile(
+    r'\{name:"([^"]+)",shape:\[([\d,]*)\],dtype:"float32",'
+    rf'quantization:\{{min:{_NUMBER},scale:{_NUMBER},dtype:"uint8"\}}\}}'
+)
+_BASE64 = re.compile(r'"([A-Za-z0-9+/]{10000,}={0,2})"')
+
+
+def from_nsfwjs(package: Path, out: Path) -> int:
+    """Convert the Keras Inception-V3 inside ``nsfwjs-4.4.0.tgz`` and return the number of tensors.
+
+    The package stores affine ``uint8`` tensors (value = q * scale + min) one after another in the order of
+    its manifest. The n-th Keras convolution is the n-th ``BasicConv2d`` of torchvision's Inception3.
+
+    Raises:
+        ValueError: the package is not laid out as version 4.4.0 is.
+    """
+    keras = _read_tensors(package)
+    with torch.device("meta"):
+        twin = Inception3(aux_logits=False, init_weights=False)
+    names = [name for name, module in twin.named_modules() if type(module).__name__ == "BasicConv2d"]
+    state: dict[str, Tensor] = {}
+    for number, name in enumerate(names, 1):
+        kernel = keras[f"conv2d_{number}/kernel"]  # height, width, in, out
+        norm = f"batch_normalization_{number}"
+        state[f"{name}.conv.weight"] = torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+        state[f"{name}.bn.weight"] = torch.ones(kernel.shape[3])  # Keras trained it without a scale
+        for key, part in (
+            ("bias", "beta"),
+            ("running_mean", "moving_mean"),
+            ("running_var", "moving_variance"),
+        ):
+            state[f"{name}.bn.{key}"] = torch.from_numpy(keras[f"{norm}/{part}"])
+    expected = {key: value.shape for key, value in twin.state_dict().items()}
+    if wrong := [key for key, value in state.items() if expected.get(key) != value.shape]:
+        raise ValueError(f"{package.name} does not fit Inception3 at {wrong[0]}")
+    provenance = (
+        "npm nsfwjs 4.4.0 (MIT), dist/models/inception_v3: a Keras Inception-V3, pretrained on ImageNet and "
+        "fine-tuned by its authors on scraped adult content, 8-bit"
+    )
+    save_file(
+        state, out, metadata={"mean": "0.0", "std": "1.0", "count_border": "false", "provenance": provenance}
+    )
+    return len(state)
+
+
+def _read_tensors(package: Path) -> dict[str, NDArray[np.float32]]:
+    with tarfile.open(package) as archive:
+
+        def text(name: str) -> str:
+            member = archive.extractfile(_FOLDER + name)
+            if member is None:
+                raise ValueError(f"{package.name} has no {_FOLDER + name}")
+            return member.read().decode("utf-8")
+
+        manifest = _TENSOR.findall(text("model.min.js"))
+        parts = [_BASE64.search(text(f"group1-shard{n}of{_SHARDS}.min.js")) for n in range(1, _SHARDS + 1)]
+    blob = b"".join(base64.b64decode(part.group(1)) for part in parts if part)
+    tensors: dict[str, NDArray[np.float32]] = {}
+    offset = 0
+    for name, shape_text, low, scale in manifest:
+        shape = tuple(int(side) for side in shape_text.split(",") if side)
+        count = int(np.prod(shape))
+        quantised = np.frombuffer(blob, np.uint8, count, offset)
+        tensors[name] = (quantised * float(scale) + float(low)).astype(np.float32).reshape(shape)
+        offset += count
+    if offset != len(blob):
+        raise ValueError(f"{package.name} holds {len(blob)} bytes of weights, but its manifest says {offset}")
+    return tensors

@@ -1,0 +1,114 @@
+"""A training run's folder: what was asked for, where it stands, and what it has found so far.
+
+``run.json``           the settings, the labels and the provenance of the start weights
+``last.safetensors``   network and optimiser after the last whole epoch
+``best.safetensors``   the network of the epoch with the lowest validation loss
+``log.csv``            one line an epoch
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor
+
+    from training.inception import EmotionInception
+
+
+class RunError(Exception):
+    """The folder does not fit what is asked of it; the message says how."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        """Where `save` keeps the state of the last whole epoch."""
+        return self.folder / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The best network so far, in the form that `training.pretrained.load` reads."""
+        return self.folder / "best.safetensors"
+
+    def begin(self, record: Mapping[str, Any], *, resume: bool) -> None:
+        """Write down what the run is, or check that it is the one that is resumed.
+
+        Raises:
+            RunError: the folder holds a run already, or another one than is to be resumed.
+        """
+        path = self.folder / "run.json"
+        wanted = json.loads(json.dumps(record))
+        if path.exists():
+            if not resume:
+                raise RunError(f"{self.folder} holds a run already; pass --resume or another folder")
+            found = self.record()
+            if changed := sorted(key for key in wanted.keys() | found if wanted.get(key) != found.get(key)):
+                raise RunError(f"{self.folder} was begun with other settings: {', '.join(changed)}")
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
+
+    def record(self) -> dict[str, Any]:
+        """What `begin` wrote down."""
+        path = self.folder / "run.json"
+        if not path.is_file():
+            raise RunError(f"{self.folder} holds no run")
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return record
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Add a line to ``log.csv``."""
+        path = self.folder / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def save(
+    path: Path, network: EmotionInception, optimiser: torch.optim.Optimizer | None, meta: Mapping[str, str]
+) -> None:
+    """Write network, optimiser and progress as one file, or leave the old file as it was."""
+    tensors: dict[str, Tensor] = {key: value.contiguous() for key, value in network.state_dict().items()}
+    if optimiser is not None:
+        for index, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{key}": value.contiguous() for key, value in state.items()}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata=dict(meta))
+    partial.replace(path)
+
+
+def restore(path: Path, network: EmotionInception, optimiser: torch.optim.Optimizer | None) -> dict[str, str]:
+    """Read back what `save` wrote and return its progress notes."""
+    weights: dict[str, Tensor] = {}
+    states: dict[int, dict[str, Tensor]] = {}
+    with safe_open(str(path), framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 - not a dict
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".", 2)
+                states.setdefault(int(index), {})[name] = file.get_tensor(key)
+            else:
+                weights[key] = file.get_tensor(key)
+        meta = dict(file.metadata())
+    network.load_state_dict(weights)
+    if optimiser is not None:
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+    return meta

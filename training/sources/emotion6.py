@@ -1,0 +1,45 @@
+"""Emotion6: the votes of about 15 raters for six emotions and neutral, on pictures from Flickr."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.sources.agreement_table import read_agreement_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training.affective_set import AffectiveSet
+    from training.sources.options import SourceOptions
+
+RATERS = 15
+TERMS = "academic research only; people in the pictures are identifiable"
+CITATION = (
+    "Peng, Chen, Sadovnik, Gallagher: A Mixed Bag of Emotions: Model, Predict, and Transfer Emotion "
+    "Distributions, CVPR 2015"
+)
+
+
+def read(path: Path, options: SourceOptions) -> AffectiveSet:
+    """Read ``labels.csv`` (file, valence, arousal, then a share for each label) beside ``images``.
+
+    The paper says 15 raters a picture; the table does not say how many there were for each.
+
+    Raises:
+        DataError: what is wrong with the table, row by row.
+    """
+    layout = replace(
+        options,
+        unit="fraction",
+        picture_column="file",
+        raters_column=None,
+        group_column=None,
+        ignore_columns=("valence", "arousal"),
+    )
+    rated = read_agreement_table(
+        path / "labels.csv", layout, name=options.name or "Emotion6", terms=TERMS, citation=CITATION
+    )
+    return replace(rated, raters=np.full(len(rated), float(RATERS)))
