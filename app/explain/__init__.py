@@ -1,0 +1,1 @@
+"""Deep Dream as an attribution: the dream, and how it is drawn."""
