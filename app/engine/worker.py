@@ -42,22 +42,33 @@ class EngineLimits:
         max_batch: pictures in one forward pass.
         max_predictions: predictions that may wait.
         max_explanations: explanations that may wait, besides those that run.
-        running_explanations: dreams that share gradient steps.
+        running_explanations: dreams that share gradient steps; None is 1 on a CPU and 8 on a GPU.
     """
 
     max_batch: int = 8
     max_predictions: int = 128
     max_explanations: int = 16
-    running_explanations: int = 4
+    running_explanations: int | None = None
+
+    def running_on(self, device: torch.device) -> int:
+        """Dreams that share gradient steps on this device.
+
+        A CPU gains nothing from sharing: the step would only take as long as its parts one by one, and every
+        prediction would wait for all of it.
+        """
+        if self.running_explanations is not None:
+            return self.running_explanations
+        return 1 if device.type == "cpu" else 8
 
 
 class Worker:
-    """A thread with two bounded queues in front of it. Everything but `submit_*` and `stop` is its own."""
+    """A thread with two bounded queues in front of it. Only `take_turn`, its own, touches the device."""
 
     def __init__(self, checkpoint: Checkpoint, limits: EngineLimits) -> None:
         self._checkpoint = checkpoint
         self._limits = limits
         self._max_batch = limits.max_batch
+        self._max_running = limits.running_on(checkpoint.device)
         self._turn = threading.Condition()
         self._predictions: deque[PredictionJob] = deque()
         self._dreams: deque[DreamJob] = deque()
@@ -89,6 +100,11 @@ class Worker:
         """Raise what `submit_dream` would raise now."""
         with self._turn:
             self._check_room(DreamJob, self._dreams, self._limits.max_explanations)
+
+    def open(self) -> None:
+        """Take requests from now on, unless it was stopped already."""
+        with self._turn:
+            self._accepting = not self._stopping
 
     def stop(self) -> None:
         """Take nothing more; the thread ends when everything that was accepted is answered."""
@@ -128,17 +144,19 @@ class Worker:
     def _live(self) -> None:
         try:
             self._warm_up()
-            with self._turn:
-                self._accepting = not self._stopping
-            while self._take_turn():
+            self.open()
+            while self.take_turn():
                 pass
         except BaseException:
             log.exception("the engine failed")
             self.abandon("the engine failed")
             raise
 
-    def _take_turn(self) -> bool:
-        """Wait for work and do one piece of it; false when there will be no more."""
+    def take_turn(self) -> bool:
+        """Wait for work and do one piece of it; false when there will be no more.
+
+        The thread does nothing else. Whoever has not started it may take the turns himself.
+        """
         with self._turn:
             while not (self._predictions or self._dreams or self._running):
                 if self._stopping:
@@ -163,7 +181,7 @@ class Worker:
 
     def _admit_dreams(self) -> None:
         self._running = [job for job in self._running if job.wanted]
-        while self._dreams and len(self._running) < self._limits.running_explanations:
+        while self._dreams and len(self._running) < self._max_running:
             if (job := self._dreams.popleft()).wanted:
                 self._running.append(job)
 

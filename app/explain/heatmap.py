@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
 if TYPE_CHECKING:
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 VIEWS: tuple[str, ...] = ("overlay", "heatmap", "dream")
 
 SOFTNESS = 0.03
-"""Blur of the map, as a share of its side: single pixels are the network's grid, not the picture's content."""
+"""Blur of the map, as a share of its side: a single pixel shows the network's grid, not the picture."""
 PEAK = 99.5
 """Percentile of the map's strength that is drawn at full colour, so that one pixel cannot pale the rest."""
 NO_EVIDENCE = 0.02
-"""A rise of the log-odds below this is not drawn: stretched to full colour it would be noise."""
+"""A smaller rise of the log-odds is not drawn: stretched to full colour it would be noise."""
+DREAM_VISIBLE = 40.0
+"""Levels of 255 that the dream's largest changes are drawn with. The dream itself stays too close to the
+picture to be seen: a short path is what makes its relevance add up."""
 _OPAQUE = 0.7
+_MIDDLE = 128
 _PNG_COMPRESSION = 3  # of 9; a photograph gains little from more, and waits long for it
 
 # ColorBrewer's RdBu, which colour-blind people can tell apart too: blue lowers, red raises.
@@ -48,15 +52,14 @@ def draw(picture: Picture, explanation: Explanation, view: str) -> Image.Image:
         raise ValueError(f"there is no view {view!r}; there are {', '.join(VIEWS)}")
     if view == "dream":
         return _dream(picture, explanation)
-    drawn = Image.fromarray(strength(explanation)).resize(picture.rgb.size, Image.Resampling.BICUBIC)
-    signed = np.clip(np.asarray(drawn, dtype=np.float32), -1, 1)
-    ends = np.where(signed[..., None] > 0, _RED, _BLUE)
+    signed = strength(explanation)
     weight = np.abs(signed)[..., None]
+    ends = np.where(signed[..., None] > 0, _RED, _BLUE)
     if view == "heatmap":
-        return _to_image(_PALE + weight * (ends - _PALE))
+        return _enlarged(_PALE + weight * (ends - _PALE), picture)
     # A grey picture leaves colour to the map alone.
-    grey = np.asarray(picture.rgb.convert("L"), dtype=np.float32)[..., None]
-    return _to_image(grey + _OPAQUE * weight * (ends - grey))
+    grey = picture.rgb.convert("L").convert("RGB")
+    return Image.composite(_enlarged(ends, picture), grey, _enlarged(255 * _OPAQUE * weight[..., 0], picture))
 
 
 def strength(explanation: Explanation) -> NDArray[np.float32]:
@@ -92,14 +95,20 @@ def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 
 def _dream(picture: Picture, explanation: Explanation) -> Image.Image:
-    """The dream's change at the picture's own size, on the picture at its full sharpness."""
+    """The dream's change, strengthened until it can be seen, on the picture at its full sharpness."""
     change = explanation.dreamed - explanation.original
-    layers = [
-        np.asarray(Image.fromarray(layer).resize(picture.rgb.size, Image.Resampling.BICUBIC))
-        for layer in change
-    ]
-    return _to_image(np.asarray(picture.rgb, dtype=np.float32) + np.stack(layers, axis=-1))
+    largest = float(np.percentile(np.abs(change), PEAK))
+    if largest > 0:
+        change *= DREAM_VISIBLE / largest
+    lifted = _enlarged(change.transpose(1, 2, 0) + _MIDDLE, picture)  # bytes have no sign
+    return ImageChops.add(picture.rgb, lifted, scale=1, offset=-_MIDDLE)
 
 
-def _to_image(pixels: NDArray[np.floating]) -> Image.Image:
-    return Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
+def _enlarged(pixels: NDArray[np.floating], picture: Picture) -> Image.Image:
+    """A drawing of the network's size as bytes, at the picture's size.
+
+    What is as large as the picture is Pillow's, in bytes: as floating point, a picture of 50 megapixels would
+    take gigabytes.
+    """
+    small = Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
+    return small.resize(picture.rgb.size, Image.Resampling.BICUBIC)

@@ -1,0 +1,5 @@
+"""``python -m app`` is ``deepemotion``."""
+
+from app.cli import main
+
+main()

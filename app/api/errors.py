@@ -1,0 +1,220 @@
+"""Every error that a client can meet, in one table: its status, its name and what the client can do.
+
+How an error is sent and documented is in `app.api.problems`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi.exceptions import RequestValidationError
+
+from app.api.refusals import (
+    BadMultipart,
+    BodyTooLarge,
+    BodyTooSlow,
+    Busy,
+    MissingFile,
+    NotReady,
+    TooManyFiles,
+    UnknownEmotion,
+    UnknownView,
+    UnsupportedMediaType,
+)
+from app.engine import DeadlinePassed, EngineStopped, ModelFailed, QueueFull
+from app.picture import BrokenPicture, EmptyPicture, TooManyPixels, UnsupportedPicture
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row of the table.
+
+    Attributes:
+        status: HTTP status code.
+        slug: last part of the problem's type, ``urn:deepemotion:problem:<slug>``.
+        title: the kind of problem, the same for every occurrence.
+        remedy: what the caller can do.
+        example: a detail as the documentation shows it.
+        fixed_detail: always say `example`, because the error's own message may tell of our inside.
+        retry_after: seconds for the Retry-After header where the error has none of its own.
+    """
+
+    status: int
+    slug: str
+    title: str
+    remedy: str
+    example: str
+    fixed_detail: bool = False
+    retry_after: float | None = None
+
+
+_ONE_PICTURE = "send one picture in the multipart field `file`, or as the body itself"
+_LATER = "wait as many seconds as Retry-After says, then send the request again"
+_REPORT = "try again; if it happens again, report it with the request id"
+
+TABLE: dict[type[Exception], Kind] = {
+    UnsupportedMediaType: Kind(
+        415,
+        "unsupported-media-type",
+        "The body has the wrong content type",
+        f"{_ONE_PICTURE}, with content type image/* or application/octet-stream",
+        "the content type is neither multipart/form-data nor that of a picture",
+    ),
+    BodyTooLarge: Kind(
+        413,
+        "body-too-large",
+        "The upload is too large",
+        "send a smaller file: the network sees the picture much reduced anyway",
+        "the body has more than 20,971,520 bytes",
+    ),
+    BodyTooSlow: Kind(
+        408,
+        "body-too-slow",
+        "The upload took too long",
+        "send it again over a faster connection, or send a smaller file",
+        "the body did not arrive within 30 s",
+    ),
+    BadMultipart: Kind(
+        400,
+        "bad-multipart",
+        "The form cannot be read",
+        "let an HTTP library build the form, its boundary and its content type",
+        "the multipart form cannot be read: it ends before its last boundary",
+    ),
+    MissingFile: Kind(
+        422,
+        "missing-file",
+        "The form has no picture",
+        _ONE_PICTURE,
+        "the form has no file in the field `file`",
+    ),
+    TooManyFiles: Kind(
+        422,
+        "too-many-files",
+        "The form has more than one file",
+        "send one request for each picture",
+        "the form has more than one file",
+    ),
+    EmptyPicture: Kind(
+        400,
+        "empty-picture",
+        "The picture is empty",
+        _ONE_PICTURE,
+        "the picture is empty (0 bytes)",
+    ),
+    UnsupportedPicture: Kind(
+        415,
+        "unsupported-picture",
+        "The bytes are not a picture that is read",
+        "convert the picture to JPEG, PNG or WebP",
+        "the bytes are not a JPEG, PNG or WebP picture",
+    ),
+    TooManyPixels: Kind(
+        413,
+        "too-many-pixels",
+        "The picture has too many pixels",
+        "make the picture smaller: the network sees it much reduced anyway",
+        "the picture has 20000 x 10000 pixels; at most 50,000,000 are accepted",
+    ),
+    BrokenPicture: Kind(
+        422,
+        "broken-picture",
+        "The picture is damaged",
+        "check that the file opens in a viewer and was sent whole",
+        "the JPEG picture is truncated or damaged",
+    ),
+    UnknownEmotion: Kind(
+        422,
+        "unknown-emotion",
+        "The checkpoint does not know this emotion",
+        "choose one that is allowed, or leave the parameter out to explain the dominant emotion",
+        "there is no such emotion; choose one of: anger, disgust, fear, joy, sadness, surprise",
+    ),
+    UnknownView: Kind(
+        422,
+        "unknown-view",
+        "There is no such view",
+        "choose one that is allowed, or leave the parameter out",
+        "there is no such view; choose one of: overlay, heatmap, dream",
+    ),
+    RequestValidationError: Kind(
+        422,
+        "invalid-request",
+        "A parameter is not valid",
+        "compare the request with the documentation at /docs",
+        "query.view: String should have at most 64 characters",
+    ),
+    QueueFull: Kind(
+        503,
+        "queue-full",
+        "Too many requests are waiting",
+        _LATER,
+        "128 predictions are waiting already",
+        retry_after=1.0,
+    ),
+    Busy: Kind(
+        503,
+        "busy",
+        "Too many uploads are held",
+        _LATER,
+        "the uploads that are held already fill their memory",
+        retry_after=1.0,
+    ),
+    MemoryError: Kind(
+        503,
+        "out-of-memory",
+        "There is not enough memory for this picture now",
+        f"{_LATER}, or send a smaller picture",
+        "there was not enough memory to decode or draw the picture",
+        fixed_detail=True,
+        retry_after=5.0,
+    ),
+    NotReady: Kind(
+        503,
+        "not-ready",
+        "The service takes no pictures now",
+        _LATER,
+        "the network is warming up, or the service is stopping",
+        retry_after=2.0,
+    ),
+    EngineStopped: Kind(
+        503,
+        "stopping",
+        "The service is stopping",
+        f"{_LATER}: another instance will answer",
+        "the service is stopping",
+        fixed_detail=True,
+        retry_after=5.0,
+    ),
+    DeadlinePassed: Kind(
+        504,
+        "deadline-passed",
+        "The answer would have come too late",
+        "send the request again when the service is less busy",
+        "the deadline passed before the picture was answered",
+    ),
+    ModelFailed: Kind(
+        500,
+        "model-failed",
+        "The network failed on this picture",
+        _REPORT,
+        "the network failed on this picture",
+        fixed_detail=True,
+    ),
+    Exception: Kind(
+        500,
+        "internal",
+        "The service failed",
+        _REPORT,
+        "something went wrong on our side",
+        fixed_detail=True,
+    ),
+}
+
+
+def kind_of(error_class: type[BaseException]) -> Kind:
+    """The row of a class, or of its nearest base that has one."""
+    for base in error_class.__mro__:
+        if issubclass(base, Exception) and base in TABLE:
+            return TABLE[base]
+    return TABLE[Exception]

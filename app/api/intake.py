@@ -1,0 +1,58 @@
+"""What both routes do with an upload before the network sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from app.api.schemas import ImageFacts
+from app.picture import Pixels, decode
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from app.api.deps import Service
+
+
+@dataclass(frozen=True)
+class Received:
+    """A decoded upload: the network's input and what may be said of the picture.
+
+    Attributes:
+        pixels: ``uint8 [3, S, S]``.
+        facts: size and format, for the answer and the log.
+    """
+
+    pixels: Pixels
+    facts: ImageFacts
+
+
+async def receive(request: Request, service: Service, data: bytes, *, deadline: float) -> Received:
+    """Decode an upload in a thread and note its facts for the log.
+
+    The decoded picture itself is not kept: it may be fifty times larger than the upload, and the network
+    needs little of it.
+
+    Raises:
+        PictureError: see `app.picture.decode`.
+        Busy, DeadlinePassed: see `app.api.workers.Workers.run`.
+        MemoryError: there is not enough memory for the picture.
+    """
+    work = partial(_prepare, data, service.settings.max_pixels, side=service.checkpoint.card.input_size)
+    received = await service.decoding.run(work, deadline=deadline)
+    request.state.picture = received.facts.model_dump()
+    return received
+
+
+def _prepare(data: bytes, max_pixels: int, *, side: int) -> Received:
+    picture = decode(data, max_pixels=max_pixels)
+    facts = ImageFacts.model_validate(
+        {"width": picture.width, "height": picture.height, "format": picture.format}
+    )
+    return Received(picture.as_input(side), facts)
+
+
+def server_timing(**seconds: float) -> dict[str, str]:
+    """The ``Server-Timing`` header, which browsers show in their network panel; durations in milliseconds."""
+    return {"Server-Timing": ", ".join(f"{name};dur={value * 1000:.1f}" for name, value in seconds.items())}

@@ -1,0 +1,128 @@
+"""What every request passes through, as plain ASGI: its id, its log line, and the end of its body.
+
+Starlette's ``BaseHTTPMiddleware`` is not used because it hides from a route that its client has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from app.api.problems import problem_response
+from app.telemetry import log_failure, log_request
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUEST_ID = "X-Request-ID"
+LINGER_SECONDS = 2.0
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestRecord:
+    """Names each request, logs it when it ends, and answers what nothing else answered.
+
+    The client's own ``X-Request-ID`` is kept when it is short and harmless. An error that no handler knows
+    becomes a problem here, so that it too carries the id and nothing of our inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; anything else passes unseen."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.monotonic()
+        request_id = _choose_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception as error:
+            log_failure(error, request_id)
+            if status is not None:
+                raise  # the answer has begun: only the server can still cut it short
+            await problem_response(error, request_id)(scope, receive, send_with_id)
+        finally:
+            log_request(_facts(scope, status, time.monotonic() - started))
+
+
+class UnreadBody:
+    """Lets a client that is still sending see an early answer, then closes the connection.
+
+    Closing at once would reset the connection, and the client would lose the answer with it. Reading to the
+    end would let an endless body hold the connection. So the rest is thrown away for a moment
+    (`LINGER_SECONDS`), as nginx does with ``lingering_close``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; those without a body pass unseen."""
+        if scope["type"] != "http" or not _announces_body(scope):
+            await self.app(scope, receive, send)
+            return
+        unread = True
+        held_back: Message | None = None
+
+        async def watch() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
+        async def send_and_close(message: Message) -> None:
+            nonlocal held_back
+            if unread and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Connection"] = "close"
+            elif unread and not message.get("more_body", False):
+                held_back = {**message, "body": b""}
+                message = {**message, "more_body": True}
+            await send(message)
+
+        await self.app(scope, watch, send_and_close)
+        if held_back is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_SECONDS):
+                    while unread:
+                        await watch()
+            await send(held_back)
+
+
+def _choose_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if _ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _announces_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _facts(scope: Scope, status: int | None, seconds: float) -> dict[str, Any]:
+    """The log line. The route is its template: a path is the client's text, and may be anything."""
+    return {
+        "method": scope["method"],
+        "route": getattr(scope.get("route"), "path", None),
+        "status": status,
+        "ms": round(seconds * 1000, 1),
+        "request_id": scope["state"]["request_id"],
+        **scope["state"].get("picture", {}),
+    }

@@ -1,0 +1,79 @@
+"""What FastAPI cannot tell by itself: the bodies that the routes read, and the shape of a problem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi.openapi.utils import get_openapi
+
+from app.api.schemas import Problem
+from app.api.upload import FIELD
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+DESCRIPTION = """\
+Which emotions a picture evokes in the people who look at it, and which parts of it do so.
+
+Send one JPEG, PNG or WebP picture, either in the field `file` of a multipart form or as the body itself.
+Every error is an `application/problem+json` (RFC 9457) that says what you can do. Every answer carries
+`X-Request-ID`; send your own and it is kept.
+"""
+
+
+def _bytes_of(media_type: str) -> dict[str, Any]:
+    return {"schema": {"type": "string", "contentMediaType": media_type}}
+
+
+PICTURE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "one picture",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {
+                        FIELD: {
+                            "type": "string",
+                            "contentMediaType": "application/octet-stream",
+                            "description": "a JPEG, PNG or WebP file",
+                        }
+                    },
+                }
+            },
+            "image/jpeg": _bytes_of("image/jpeg"),
+            "image/png": _bytes_of("image/png"),
+            "image/webp": _bytes_of("image/webp"),
+            "application/octet-stream": _bytes_of("application/octet-stream"),
+        },
+    }
+}
+
+REQUEST_ID_HEADER: dict[str, Any] = {
+    "X-Request-ID": {"description": "the client's own, or a new one", "schema": {"type": "string"}}
+}
+TIMING_HEADER: dict[str, Any] = {
+    "Server-Timing": {
+        "description": "milliseconds spent on each part of the answer",
+        "schema": {"type": "string"},
+        "example": "decode;dur=6.1, queue;dur=0.2, infer;dur=41.0",
+    }
+}
+
+
+def install(app: FastAPI) -> None:
+    """Have the application describe itself with these additions."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = Problem.model_json_schema()
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # the way that FastAPI documents

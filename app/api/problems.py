@@ -1,0 +1,137 @@
+"""How an error is sent, ``application/problem+json`` (RFC 9457), and how the documentation shows it."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app.api.errors import TABLE, Kind, kind_of
+from app.api.refusals import UnknownChoice
+from app.api.schemas import Problem
+from app.engine import QueueFull
+from app.telemetry import log_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi import FastAPI, Request
+
+MEDIA_TYPE = "application/problem+json"
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that left; it is logged, and nobody is there to read it."""
+
+_HTTP_REMEDIES = {
+    404: "see /docs for the paths there are",
+    405: "see /docs for the methods of this path",
+}
+
+
+class ProblemResponse(JSONResponse):
+    """A JSON response that says it is a problem."""
+
+    media_type = MEDIA_TYPE
+
+
+def problem_response(error: Exception, request_id: str) -> Response:
+    """The response for an error: its row of the table, filled in."""
+    kind = _http_kind(error) if isinstance(error, HTTPException) else kind_of(type(error))
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    retry_after = error.retry_after if isinstance(error, QueueFull) else kind.retry_after
+    if retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    allowed = list(error.allowed) if isinstance(error, UnknownChoice) else None
+    return _send(kind, _detail(error, kind), request_id, allowed=allowed, headers=headers)
+
+
+def responses(*error_classes: type[Exception]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's ``responses`` for a route that may raise these, an example body for each.
+
+    Internal errors are always among them.
+    """
+    documented: dict[int | str, dict[str, Any]] = {}
+    for error_class in (*error_classes, Exception):
+        kind = TABLE[error_class]
+        entry = documented.setdefault(
+            kind.status,
+            {
+                "description": HTTPStatus(kind.status).phrase,
+                "content": {
+                    MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}},
+                },
+            },
+        )
+        entry["content"][MEDIA_TYPE]["examples"][kind.slug] = {
+            "summary": kind.title,
+            "value": _body(kind, kind.example, "0b6f4c1f9f0e4b0e8f6f7a5f2d3c1b0a", _example_of_allowed(kind)),
+        }
+        if kind.retry_after is not None:
+            entry["headers"] = {
+                "Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}}
+            }
+    return documented
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the table, of the framework and of a lost client answered in this form."""
+    for error_class in (*TABLE, HTTPException):
+        if error_class is not Exception:  # left to the outermost middleware, which knows the request id
+            app.add_exception_handler(error_class, _handle)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    request_id: str = request.state.request_id
+    if not isinstance(error, HTTPException) and kind_of(type(error)).fixed_detail:
+        log_failure(error, request_id)  # the log says what the client is not told
+    return problem_response(error, request_id)
+
+
+async def _handle_disconnect(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def _http_kind(error: HTTPException) -> Kind:
+    """A row for the errors of the framework itself: unknown path, wrong method."""
+    status = HTTPStatus(error.status_code)
+    remedy = _HTTP_REMEDIES.get(status, "compare the request with the documentation at /docs")
+    slug = status.phrase.lower().replace(" ", "-").replace("'", "")
+    return Kind(status, slug, status.phrase, remedy, status.description or status.phrase, fixed_detail=True)
+
+
+def _detail(error: Exception, kind: Kind) -> str:
+    if kind.fixed_detail:
+        return kind.example
+    if isinstance(error, RequestValidationError):  # pydantic's messages here do not repeat the input
+        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    return str(error) or kind.title
+
+
+def _example_of_allowed(kind: Kind) -> list[str] | None:
+    _, found, listed = kind.example.partition("choose one of: ")
+    return listed.split(", ") if found else None
+
+
+def _body(kind: Kind, detail: str, request_id: str, allowed: list[str] | None) -> dict[str, Any]:
+    problem = Problem(
+        type=f"urn:deepemotion:problem:{kind.slug}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        remedy=kind.remedy,
+        request_id=request_id,
+        allowed=allowed,
+    )
+    return problem.model_dump(exclude_none=True)
+
+
+def _send(
+    kind: Kind, detail: str, request_id: str, *, allowed: list[str] | None, headers: Mapping[str, str]
+) -> Response:
+    body = _body(kind, detail, request_id, allowed)
+    return ProblemResponse(body, status_code=kind.status, headers=dict(headers))

@@ -1,0 +1,60 @@
+"""Why a request is refused before the engine sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ApiError(Exception):
+    """A request that is refused before the engine sees it; the message says why."""
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is neither a multipart form nor a raw picture."""
+
+
+class BodyTooLarge(ApiError):
+    """The body has, or announces, more bytes than are accepted."""
+
+
+class BodyTooSlow(ApiError):
+    """The body did not arrive in time."""
+
+
+class BadMultipart(ApiError):
+    """The body is not a multipart form, though its content type says so."""
+
+
+class MissingFile(ApiError):
+    """The form has no picture in the field where it is expected."""
+
+
+class TooManyFiles(ApiError):
+    """The form has more than one file."""
+
+
+class UnknownChoice(ApiError):
+    """A query parameter is none of the allowed values. The given value is not repeated."""
+
+    def __init__(self, what: str, allowed: Iterable[str]) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__(f"there is no such {what}; choose one of: {', '.join(self.allowed)}")
+
+
+class UnknownEmotion(UnknownChoice):
+    """The emotion is not one that the checkpoint knows."""
+
+
+class UnknownView(UnknownChoice):
+    """The view is not one that can be drawn."""
+
+
+class Busy(ApiError):
+    """Uploads already take all the memory, or all the places before the decoder, that they may."""
+
+
+class NotReady(ApiError):
+    """The engine takes nothing: it is warming up, stopping, or has failed."""

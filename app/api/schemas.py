@@ -1,0 +1,101 @@
+"""What the service answers in JSON, with the examples that the documentation shows."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.checkpoint import Card
+
+_REQUEST_ID = "0b6f4c1f9f0e4b0e8f6f7a5f2d3c1b0a"
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_EXAMPLE: dict[str, Any] = {
+    "distribution": {
+        "anger": 0.02,
+        "disgust": 0.03,
+        "fear": 0.06,
+        "joy": 0.71,
+        "sadness": 0.08,
+        "surprise": 0.10,
+    },
+    "dominant": {"emotion": "joy", "probability": 0.71},
+    "model": {"name": "emotion6", "version": "1.0.0", "sha256": _SHA256},
+    "image": {"width": 1280, "height": 853, "format": "JPEG"},
+    "request_id": _REQUEST_ID,
+}
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dominant(_Answer):
+    """The most probable emotion."""
+
+    emotion: str
+    probability: float = Field(ge=0, le=1)
+
+
+class ModelName(_Answer):
+    """Which checkpoint answered; the digest names it without doubt."""
+
+    name: str
+    version: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ImageFacts(_Answer):
+    """The picture as it was understood, upright."""
+
+    width: int = Field(ge=1, description="pixels, after turning as EXIF says")
+    height: int = Field(ge=1, description="pixels, after turning as EXIF says")
+    format: Literal["JPEG", "PNG", "WEBP"] = Field(description="by its bytes, whatever the client called it")
+
+
+class PredictionResponse(_Answer):
+    """Which emotions a picture evokes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    distribution: dict[str, float] = Field(
+        description="probability of each emotion, in the order of the checkpoint's card; they sum to 1"
+    )
+    dominant: Dominant
+    model: ModelName
+    image: ImageFacts
+    request_id: str
+
+
+class ModelResponse(_Answer):
+    """What the loaded checkpoint says of itself, and where it runs."""
+
+    card: Card
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", examples=[_SHA256])
+    device: str = Field(examples=["cpu"])
+
+
+class Health(_Answer):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(_Answer):
+    """The network is warm; pictures are taken."""
+
+    status: Literal["ready"] = "ready"
+
+
+class Problem(_Answer):
+    """An error, as RFC 9457 describes it."""
+
+    type: str = Field(
+        pattern=r"^urn:deepemotion:problem:[a-z0-9-]+$", description="names the kind of problem"
+    )
+    title: str = Field(description="the kind of problem in words")
+    status: int = Field(ge=400, le=599, description="the HTTP status code")
+    detail: str = Field(description="what went wrong this time")
+    remedy: str = Field(description="what the caller can do")
+    request_id: str = Field(description="as in the X-Request-ID header; quote it in a report")
+    allowed: list[str] | None = Field(default=None, description="the values that a parameter may have")

@@ -1,0 +1,127 @@
+"""Everything about the service that an operator may choose.
+
+Each field is read from the environment as ``DEEPEMOTION_<FIELD>``. There is no instance here: settings are
+made once, by the command line or a test, and passed in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.picture import MAX_PIXELS
+
+MEBIBYTE = 1024 * 1024
+PILLOW_WARNS_ABOVE = 89_000_000  # pixels; Pillow's own ceiling (1 GiB / 4 / 3) is a little higher
+
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """The choices for one process; frozen, so that nothing changes under a running request."""
+
+    model_config = SettingsConfigDict(env_prefix="DEEPEMOTION_", frozen=True, extra="forbid")
+
+    checkpoint: Path = Field(
+        default=Path("models/emotion6.pt"),
+        description="TorchScript checkpoint; SHA256SUMS beside it must list its digest",
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
+        description="where the network runs; auto takes the first GPU if there is one",
+    )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="CPU threads of one operation; unset leaves torch's choice, all cores, which is too many "
+        "where several services share a machine",
+    )
+
+    host: str = Field(
+        default="127.0.0.1",
+        description="address to listen on; local by default, because the service has no authentication",
+    )
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 takes any free one and logs it")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe log line that is written"
+    )
+
+    max_upload_bytes: int = Field(
+        default=20 * MEBIBYTE,
+        ge=1,
+        le=1024 * MEBIBYTE,
+        description="bytes of a whole request body; a photo of 24 megapixels is about 10 MiB",
+    )
+    upload_memory_bytes: int = Field(
+        default=512 * MEBIBYTE,
+        ge=1,
+        description="bytes of all uploads held at once; beyond it, new ones are turned away",
+    )
+    upload_seconds: Seconds = Field(
+        default=30.0,
+        description="time for a whole body to arrive; the server below has no such limit of its own",
+    )
+    max_pixels: int = Field(
+        default=MAX_PIXELS,
+        ge=1,
+        le=PILLOW_WARNS_ABOVE,
+        description="pixels that a picture's header may announce; up to 14 bytes each in decoding",
+    )
+    decode_threads: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="pictures decoded at once, each in up to 14 x max_pixels bytes",
+    )
+
+    predict_seconds: Seconds = Field(
+        default=10.0,
+        description="time from the end of an upload to its prediction; a client rarely waits longer",
+    )
+    explain_seconds: Seconds = Field(
+        default=120.0,
+        description="the same for an explanation, which takes some dozens of gradient steps",
+    )
+    max_batch: int = Field(
+        default=8,
+        ge=1,
+        le=1024,
+        description="pictures in one forward pass; more gains little on a CPU and delays whoever came first",
+    )
+    max_predictions: int = Field(
+        default=128,
+        ge=1,
+        le=100_000,
+        description="predictions waiting; more are refused at once, rather than late",
+    )
+    max_explanations: int = Field(
+        default=16,
+        ge=1,
+        le=10_000,
+        description="explanations waiting; each costs as much as many predictions",
+    )
+    running_explanations: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="explanations that share a gradient step, which a prediction may have to wait for. Unset "
+        "is 1 on a CPU, where a shared step costs as much as its parts one by one, and 8 on a GPU",
+    )
+    drain_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="time to finish what was accepted once asked to stop; Kubernetes kills after 30 s",
+    )
+
+    @model_validator(mode="after")
+    def _one_upload_fits(self) -> Self:
+        if self.upload_memory_bytes < self.max_upload_bytes:
+            raise ValueError("upload_memory_bytes must be at least max_upload_bytes")
+        return self

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.api.errors import TABLE
+from app.api.problems import MEDIA_TYPE
+from app.api.schemas import PredictionResponse, Problem
+
+if TYPE_CHECKING:
+    import httpx
+
+
+@pytest.fixture(scope="module")
+def schema(client: httpx.Client) -> dict[str, Any]:
+    answer: dict[str, Any] = client.get("/openapi.json").json()
+    return answer
+
+
+def operations(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def problems(operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Example bodies by slug, each checked to belong where it is documented."""
+    found = {}
+    for status, response in operation["responses"].items():
+        if status.startswith("2"):
+            continue
+        assert list(response["content"]) == [MEDIA_TYPE]
+        for slug, example in response["content"][MEDIA_TYPE]["examples"].items():
+            assert example["value"]["status"] == int(status)
+            found[slug] = example["value"]
+    return found
+
+
+def test_the_routes(schema: dict[str, Any]) -> None:
+    assert set(operations(schema)) == {
+        "POST /predict",
+        "POST /explain",
+        "GET /healthz",
+        "GET /readyz",
+        "GET /v1/model",
+    }
+
+
+def test_every_error_is_documented_with_an_example(schema: dict[str, Any]) -> None:
+    documented = {name: set(problems(operation)) for name, operation in operations(schema).items()}
+    everything = {kind.slug for kind in TABLE.values()}
+    only_explain = {"unknown-emotion", "unknown-view", "invalid-request"}
+    assert documented["POST /explain"] == everything
+    assert documented["POST /predict"] == everything - only_explain
+    assert documented["GET /readyz"] == {"not-ready", "internal"}
+
+
+def test_examples_of_problems_are_problems(schema: dict[str, Any]) -> None:
+    for operation in operations(schema).values():
+        for slug, example in problems(operation).items():
+            problem = Problem.model_validate(example)
+            assert problem.type == f"urn:deepemotion:problem:{slug}"
+            assert (problem.allowed is not None) == slug.startswith("unknown-")
+
+
+def test_retry_after_is_documented_where_it_is_sent(schema: dict[str, Any]) -> None:
+    for operation in operations(schema).values():
+        for status, response in operation["responses"].items():
+            assert ("Retry-After" in response.get("headers", {})) == (status == "503")
+
+
+def test_the_example_of_an_answer_is_one(schema: dict[str, Any]) -> None:
+    (example,) = schema["components"]["schemas"]["PredictionResponse"]["examples"]
+    answer = PredictionResponse.model_validate(example)
+    assert sum(answer.distribution.values()) == pytest.approx(1)
+    assert answer.distribution[answer.dominant.emotion] == max(answer.distribution.values())
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_bodies(schema: dict[str, Any], path: str) -> None:
+    content = schema["paths"][path]["post"]["requestBody"]["content"]
+    assert set(content) == {
+        "multipart/form-data",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "application/octet-stream",
+    }
+    form = content["multipart/form-data"]["schema"]
+    assert form["required"] == ["file"]
+    # What Swagger UI turns into a button that chooses a file, in OpenAPI 3.1.
+    assert form["properties"]["file"]["contentMediaType"] == "application/octet-stream"
+
+
+def test_an_explanation_is_a_png(schema: dict[str, Any]) -> None:
+    answer = schema["paths"]["/explain"]["post"]["responses"]["200"]
+    assert list(answer["content"]) == ["image/png"]
+    assert {"X-DeepEmotion-Emotion", "X-Request-ID", "Server-Timing"} <= set(answer["headers"])
+    parameters = {each["name"]: each for each in schema["paths"]["/explain"]["post"]["parameters"]}
+    assert set(parameters) == {"emotion", "view"}
+    assert parameters["view"]["schema"]["enum"] == ["overlay", "heatmap", "dream"]
+
+
+def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
+    names = set(re.findall(r"'#/components/schemas/(\w+)'", str(schema)))
+    assert "Problem" in names
+    assert names <= set(schema["components"]["schemas"])
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_the_documentation_needs_no_internet(client: httpx.Client, page: str) -> None:
+    html = client.get(page).text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert sources
+    for source in sources:
+        assert source.startswith("/")
+        assert client.get(source).status_code == 200

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.api.refusals import Busy
+from app.api.workers import Workers
+from app.engine import DeadlinePassed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    made = Workers("test", threads=1, most=2)
+    yield made
+    made.close()
+
+
+def soon() -> float:
+    return time.monotonic() + 30
+
+
+async def test_results_and_errors_come_back(workers: Workers) -> None:
+    assert await workers.run(lambda: 7, deadline=soon()) == 7
+    with pytest.raises(ZeroDivisionError):
+        await workers.run(lambda: 1 // 0, deadline=soon())
+
+
+async def test_the_line_is_short(workers: Workers) -> None:
+    release = threading.Event()
+    taken = [asyncio.create_task(workers.run(release.wait, deadline=soon())) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        await workers.run(lambda: 7, deadline=soon())
+    release.set()
+    assert await asyncio.gather(*taken) == [True, True]
+    assert await workers.run(lambda: 7, deadline=soon()) == 7
+
+
+async def test_work_that_is_late_is_not_begun(workers: Workers) -> None:
+    release, begun = threading.Event(), threading.Event()
+    first = asyncio.create_task(workers.run(release.wait, deadline=soon()))
+    await asyncio.sleep(0)
+    with pytest.raises(DeadlinePassed):
+        await workers.run(begun.set, deadline=time.monotonic() + 0.02)
+    release.set()
+    await first
+    assert await workers.run(lambda: 7, deadline=soon()) == 7
+    assert not begun.is_set()
+
+
+async def test_work_that_nobody_wants_any_more_is_not_begun(workers: Workers) -> None:
+    release, begun = threading.Event(), threading.Event()
+    first = asyncio.create_task(workers.run(release.wait, deadline=soon()))
+    second = asyncio.create_task(workers.run(begun.set, deadline=soon()))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    release.set()
+    await first
+    assert await workers.run(lambda: 7, deadline=soon()) == 7
+    assert not begun.is_set()

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from app.checkpoint import CHECKSUMS, Checkpoint, CheckpointError, load, sha256_of, verify
+from tests.tiny import LABELS, SIDE, card_without, tiny_card, write_checkpoint, write_sums
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CPU = torch.device("cpu")
+
+
+def test_load(checkpoint: Checkpoint, checkpoint_path: Path) -> None:
+    assert checkpoint.card == tiny_card()
+    assert checkpoint.sha256 == sha256_of(checkpoint_path)
+    assert checkpoint.device == CPU
+    assert not checkpoint.network.training
+
+
+def test_weights_are_stored_in_half_precision_and_widened(checkpoint: Checkpoint) -> None:
+    parameters = list(checkpoint.network.parameters())
+    assert parameters
+    assert all(weight.dtype == torch.float32 and not weight.requires_grad for weight in parameters)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_network_takes_integer_and_floating_point_pictures(
+    checkpoint: Checkpoint, dtype: torch.dtype
+) -> None:
+    red = torch.zeros(2, 3, SIDE, SIDE, dtype=dtype)
+    red[:, 0] = 230
+    logits = checkpoint.network(red)
+    assert logits.shape == (2, len(LABELS))
+    assert logits.dtype == torch.float32
+    assert logits.argmax(1).tolist() == [LABELS.index("anger")] * 2
+
+
+def test_network_is_differentiable(checkpoint: Checkpoint) -> None:
+    pictures = torch.full((1, 3, SIDE, SIDE), 100.0, requires_grad=True)
+    checkpoint.network(pictures)[0, 0].backward()
+    assert pictures.grad is not None
+    assert (pictures.grad[0, 0] > 0).any()
+    assert (pictures.grad[0, 1] < 0).any()
+
+
+@pytest.mark.parametrize("where", [0, 1000, -1])
+def test_a_changed_byte_is_refused(tmp_path: Path, where: int) -> None:
+    path = write_checkpoint(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[where] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"has sha256 .* but SHA256SUMS lists"):
+        load(path, CPU)
+
+
+def test_an_unlisted_file_is_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path)
+    other = path.rename(tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"does not list other\.pt"):
+        load(other, CPU)
+
+
+def test_missing_sums_are_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path)
+    (tmp_path / CHECKSUMS).unlink()
+    with pytest.raises(CheckpointError, match="SHA256SUMS is missing"):
+        load(path, CPU)
+
+
+def test_sums_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path)
+    (tmp_path / CHECKSUMS).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CheckpointError, match="SHA256SUMS"):
+        load(path, CPU)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no checkpoint at"):
+        load(tmp_path / "none.pt", CPU)
+
+
+@pytest.mark.parametrize("line", ["{digest} *tiny.pt", "{upper}  tiny.pt", "# note\n\n{digest}  tiny.pt"])
+def test_forms_of_a_sums_line(tmp_path: Path, line: str) -> None:
+    path = write_checkpoint(tmp_path)
+    digest = sha256_of(path)
+    (tmp_path / CHECKSUMS).write_text(line.format(digest=digest, upper=digest.upper()) + "\n", "utf-8")
+    assert verify(path) == digest
+
+
+def test_a_listed_file_that_is_no_torchscript_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.pt"
+    path.write_bytes(b"not a model")
+    write_sums(path)
+    with pytest.raises(CheckpointError, match="is not a TorchScript file"):
+        load(path, CPU)
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "",
+        "{}",
+        "not json",
+        card_without("labels"),
+        card_without("limits"),
+        json.dumps(tiny_card().model_dump(mode="json") | {"surprise": 1}),
+        json.dumps(tiny_card().model_dump(mode="json") | {"format": 2}),
+        json.dumps(tiny_card().model_dump(mode="json") | {"temperature": 0}),
+        json.dumps(tiny_card().model_dump(mode="json") | {"labels": ["joy"]}),
+        json.dumps(tiny_card().model_dump(mode="json") | {"labels": ["joy", "joy", "anger"]}),
+    ],
+)
+def test_a_bad_card_is_refused(tmp_path: Path, card: str) -> None:
+    path = write_checkpoint(tmp_path, card=card)
+    with pytest.raises(CheckpointError, match=r"the card in .* is not valid"):
+        load(path, CPU)
+
+
+def test_a_torchscript_file_without_a_card_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Identity()), str(path))
+    write_sums(path)
+    with pytest.raises(CheckpointError, match=r"the card in .* is not valid"):
+        load(path, CPU)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import PILLOW_WARNS_ABOVE, Settings
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"DEEPEMOTION_{name.upper()}", raising=False)
+
+
+def test_defaults() -> None:
+    settings = Settings()
+    assert settings.checkpoint == Path("models/emotion6.pt")
+    assert settings.max_upload_bytes == 20 * 1024 * 1024
+    assert settings.max_pixels == 50_000_000
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPEMOTION_PORT", "9000")
+    monkeypatch.setenv("DEEPEMOTION_CHECKPOINT", "/srv/model.pt")
+    settings = Settings()
+    assert settings.port == 9000
+    assert settings.checkpoint == Path("/srv/model.pt")
+
+
+def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPEMOTION_PORT", "9000")
+    assert Settings(port=9001).port == 9001
+
+
+def test_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_every_field_says_what_it_is_for() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+def test_devices(device: str) -> None:
+    assert Settings(device=device).device == device
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device", "gpu"),
+        ("device", "cuda:x"),
+        ("threads", "0"),
+        ("port", "65536"),
+        ("max_pixels", str(PILLOW_WARNS_ABOVE + 1)),
+        ("max_upload_bytes", "0"),
+        ("upload_seconds", "0"),
+        ("upload_seconds", "inf"),
+        ("predict_seconds", "nan"),
+        ("max_batch", "0"),
+        ("max_predictions", "0"),
+        ("log_level", "loud"),
+        ("upload_memory_bytes", "1000"),
+    ],
+)
+def test_what_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"DEEPEMOTION_{name.upper()}", value)
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_pixel"):
+        Settings(max_pixel=3)  # type: ignore[call-arg]

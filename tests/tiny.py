@@ -1,0 +1,119 @@
+"""A real checkpoint that is built in a moment: its network feels the mean colour of a picture.
+
+Red evokes anger, green joy and blue sadness, so a test can tell a right answer from a wrong one, a channel
+swapped on the way included. It keeps the whole contract of `app.checkpoint`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from app.checkpoint import CARD_FILE, CHECKSUMS, Card, DataSource, Score, Split, torchscript
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LABELS = ("anger", "joy", "sadness")
+SIDE = 75
+
+
+class TinyNetwork(nn.Module):
+    """Mean of each smoothed and squashed channel, as logits.
+
+    Args:
+        busywork: 128 x 128 matrix products in each pass, to make the network slow.
+        fails_on_white: raise on a batch with an entirely white picture, as a broken network would.
+    """
+
+    def __init__(self, busywork: int = 0, *, fails_on_white: bool = False) -> None:
+        super().__init__()
+        self.busywork = busywork
+        self.fails_on_white = fails_on_white
+        self.smooth = nn.Conv2d(3, 3, kernel_size=3, stride=2, groups=3, bias=False)
+        self.head = nn.Linear(3, 3)
+        with torch.no_grad():
+            self.smooth.weight.fill_(1 / 9)
+            self.head.weight.copy_(4 * torch.eye(3) - 1)
+            self.head.bias.zero_()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits ``[N, 3]`` of pictures ``[N, 3, S, S]`` in 0..255, integer or floating point."""
+        x = pictures.to(self.smooth.weight.dtype) / 255.0
+        if self.fails_on_white and bool((x.amin(dim=(1, 2, 3)) > 0.999).any().item()):
+            raise RuntimeError("this network cannot bear white")
+        wasted = torch.ones(128, 128)
+        for _ in range(self.busywork):
+            wasted = (wasted @ wasted).clamp(0.0, 1.0)
+        x = torch.tanh(2.0 * self.smooth(x)).mean(dim=(2, 3))
+        logits: Tensor = self.head(x) + 0.0 * wasted.mean()  # so that nobody optimises the work away
+        return logits
+
+
+def tiny_card() -> Card:
+    """A card with every field filled."""
+    return Card(
+        name="tiny",
+        version="0.0.1",
+        created="2026-01-01",
+        description="mean colour as an emotion, for tests",
+        labels=LABELS,
+        input_size=SIDE,
+        resize="stretch",
+        temperature=1.5,
+        target="distribution",
+        data=(DataSource(name="none", pictures=0, terms="none", citation="none"),),
+        start_weights="set by hand",
+        split=Split(
+            train=0,
+            validation=0,
+            test=0,
+            seed=0,
+            min_agreement=None,
+            top_classes=None,
+            test_fingerprint="none",
+        ),
+        scores={"accuracy": Score(value=0.5, low=0.4, high=0.6)},
+        references={"chance": {"accuracy": 1 / 3}},
+        versions={"torch": torch.__version__},
+        seed=0,
+        command="python -m tests.tiny",
+        limits="not for use",
+    )
+
+
+def write_checkpoint(
+    folder: Path, *, card: str | None = None, busywork: int = 0, fails_on_white: bool = False
+) -> Path:
+    """Write ``tiny.pt`` and its checksums into a folder and return the file's path.
+
+    Args:
+        folder: must exist.
+        card: JSON to store instead of `tiny_card`.
+        busywork: see `TinyNetwork`.
+        fails_on_white: see `TinyNetwork`.
+    """
+    path = folder / "tiny.pt"
+    network = TinyNetwork(busywork, fails_on_white=fails_on_white).half().eval()
+    text = tiny_card().model_dump_json() if card is None else card
+    with torchscript():
+        script = torch.jit.script(network)
+        torch.jit.save(script, str(path), _extra_files={CARD_FILE: text})
+    write_sums(path)
+    return path
+
+
+def write_sums(path: Path) -> None:
+    """List the file's digest beside it, as ``sha256sum`` would."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (path.parent / CHECKSUMS).write_text(f"{digest}  {path.name}\n", "utf-8")
+
+
+def card_without(*fields: str) -> str:
+    """The tiny card's JSON with some fields left out."""
+    card = tiny_card().model_dump(mode="json")
+    return json.dumps({name: value for name, value in card.items() if name not in fields})
