@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from app import checkpoint as checkpoints
@@ -20,6 +21,8 @@ from training.affective_set import DataError, split
 from training.augment import AugmentationError
 from training.evaluate import EvaluationError
 from training.fit import FitError, FitSettings, fit
+from training.inception import InceptionError
+from training.pretrained import WeightsError
 from training.release import check_split, describe_split, release, score
 from training.run import Run, RunError
 from training.sources import SOURCES, SourceOptions
@@ -33,17 +36,20 @@ if TYPE_CHECKING:
 
 OUT = Console()
 REFUSALS = (
-    AugmentationError, DataError, EvaluationError, FitError, RunError, checkpoints.CheckpointError, OSError,
+    AugmentationError, DataError, EvaluationError, FitError, InceptionError, RunError, WeightsError,
+    checkpoints.CheckpointError, OSError,
 )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; 0 when it did its work, 1 with a message when it refused, 2 for wrong usage."""
-    chosen = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = parser().parse_args(words)
+    chosen.words = words
     try:
         chosen.verb(chosen)
     except REFUSALS as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     return 0
 
@@ -168,7 +174,7 @@ def _fit(chosen: argparse.Namespace) -> None:
         min_agreement=chosen.min_agreement,
         top_classes=chosen.top_classes,
     )
-    notes: dict[str, object] = {"split": recorded.model_dump(), "command": _command("--resume")}
+    notes: dict[str, object] = {"split": recorded.model_dump(), "command": _command(chosen, "--resume")}
     fit(rated, partition, settings, Run(chosen.run), device=chosen.device, resume=chosen.resume, notes=notes)
 
 
@@ -176,7 +182,7 @@ def _export(chosen: argparse.Namespace) -> None:
     run = Run(chosen.run)
     recorded = checkpoints.Split(**run.record()["split"])
     rated, partition = _divided_as(recorded, chosen)
-    card = release(run, rated, partition, chosen.output, version=chosen.version, command=_command())
+    card = release(run, rated, partition, chosen.output, version=chosen.version, command=_command(chosen))
     _print_scores(card.scores, card.references)
 
 
@@ -219,9 +225,9 @@ def _filtered(
     if top_classes is not None:
         kept = kept.top_classes(top_classes)
     before, after = whole.frequencies(), kept.frequencies()
-    table = Table("dominant emotion", "pictures", "after filtering", title=whole.name)
+    table = Table("dominant emotion", "pictures", "after filtering", title=escape(whole.name))
     for label, count in before.items():
-        table.add_row(label, str(count), str(after.get(label, 0)))
+        table.add_row(escape(label), str(count), str(after.get(label, 0)))
     table.add_row("all", str(len(whole)), str(len(kept)))
     table.add_row("of them ties", str(whole.ties), str(kept.ties))
     Console(stderr=True).print(table)
@@ -241,9 +247,9 @@ def _print_scores(scores: Scores, references: References) -> None:
     OUT.print(table)
 
 
-def _command(*leave_out: str) -> str:
+def _command(chosen: argparse.Namespace, *leave_out: str) -> str:
     """The command line as somebody else would type it."""
-    return shlex.join(["python", "-m", "training", *(word for word in sys.argv[1:] if word not in leave_out)])
+    return shlex.join(["python", "-m", "training", *(word for word in chosen.words if word not in leave_out)])
 
 
 if __name__ == "__main__":

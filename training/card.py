@@ -34,7 +34,7 @@ _MEANING = {
     "chebyshev": "largest difference of a share, lower is better",
     "cosine": "cosine similarity",
     "intersection": "shared mass",
-    "calibration_error": "confidence minus accuracy, 15 bins, lower is better",
+    "calibration_error": "share predicted for the dominant emotion against the raters' own, lower is better",
 }
 
 

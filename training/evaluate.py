@@ -12,6 +12,8 @@ from training.head import channels_last
 from training.pictures import RatedPictures, batches
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from app.checkpoint import Checkpoint
@@ -32,17 +34,25 @@ def logits_of(checkpoint: Checkpoint, rated: AffectiveSet, indices: NDArray[np.i
     Raises:
         EvaluationError: the set's emotions are not the checkpoint's.
     """
-    if rated.labels != checkpoint.card.labels:
-        raise EvaluationError(
-            f"the checkpoint knows {', '.join(checkpoint.card.labels)}; the pictures are rated for "
-            f"{', '.join(rated.labels)}"
-        )
+    check_labels(checkpoint.card.labels, rated)
     pictures = RatedPictures(rated, indices, side=checkpoint.card.input_size)
     logits = [
         checkpoint.network(channels_last(inputs, checkpoint.device)).double().cpu()
         for inputs, _ in batches(pictures, batch=BATCH)
     ]
     return np.asarray(torch.cat(logits))
+
+
+def check_labels(known: Sequence[str], rated: AffectiveSet) -> None:
+    """Make sure that the pictures are rated for the emotions that were learned, in the same order.
+
+    Raises:
+        EvaluationError: they are not.
+    """
+    if rated.labels != tuple(known):
+        raise EvaluationError(
+            f"the checkpoint knows {', '.join(known)}; the pictures are rated for {', '.join(rated.labels)}"
+        )
 
 
 def probabilities(logits: Floats, temperature: float) -> Floats:

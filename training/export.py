@@ -50,5 +50,9 @@ def _list_digest(path: Path, digest: str) -> None:
     """Put the file's line into ``SHA256SUMS`` (the format of ``sha256sum``), in place of an older one."""
     sums = path.parent / CHECKSUMS
     lines = sums.read_text("utf-8").splitlines() if sums.exists() else []
-    others = [line for line in lines if line and not line.endswith(f" {path.name}")]
+    others = [line for line in lines if line and _listed_name(line) != path.name]
     sums.write_text("\n".join(sorted([*others, f"{digest}  {path.name}"], key=str.split)) + "\n", "utf-8")
+
+
+def _listed_name(line: str) -> str:
+    return line.partition(" ")[2].strip().removeprefix("*")

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.checkpoint import DataSource
 from training import pretrained
 from training.augment import DEFAULT as DEFAULT_AUGMENTATIONS
+from training.augment import compose
 from training.head import channels_last, extract, fit_head, soft_cross_entropy
 from training.inception import LAST_BLOCK, EmotionInception, build, layer_groups
 from training.pictures import RatedPictures, batches, seeds
@@ -101,10 +102,17 @@ def fit(
         notes: kept in ``run.json`` beside the settings.
 
     Raises:
+        AugmentationError: an augmentation is refused or unknown.
         FitError: phase one learned nothing.
+        InceptionError: the network cannot be built as the settings say.
         RunError: the folder holds another run.
+        WeightsError: the start weights cannot be used.
     """
     start = pretrained.load(settings.weights)
+    # Whatever can be refused is refused before anything is written or computed.
+    compose(settings.augment, settings.side)
+    torch.manual_seed(settings.seed)
+    network = build(len(rated.labels), start, reads=settings.reads, dropout=settings.dropout)
     record = {
         "settings": asdict(settings),
         "labels": rated.labels,
@@ -116,8 +124,6 @@ def fit(
         **(notes or {}),
     }
     folder.begin(record, resume=resume)
-    torch.manual_seed(settings.seed)
-    network = build(len(rated.labels), start, reads=settings.reads, dropout=settings.dropout)
     network.to(device)
     network.to(memory_format=torch.channels_last)
     job = _Job(with_target(rated, settings.target), partition, settings, folder, network, device)

@@ -31,6 +31,10 @@ CHANNELS = {
 LAST_BLOCK = ("Mixed_7c",)
 
 
+class InceptionError(ValueError):
+    """The network cannot be built as it is asked for; the message says why."""
+
+
 class _BorderFreePool(BasicConv2d):  # type: ignore[misc]  # torchvision has no types
     """The pooling branch of a Mixed block as Keras computes it.
 
@@ -40,9 +44,8 @@ class _BorderFreePool(BasicConv2d):  # type: ignore[misc]  # torchvision has no 
 
     def forward(self, x: Tensor) -> Tensor:
         inside = functional.avg_pool2d(torch.ones_like(x[:1, :1]), 3, stride=1, padding=1)
-        y: Tensor = functional.relu(
-            self.bn(self.conv(x / inside)), inplace=True
-        )  # TorchScript has no super()
+        # Spelled out, because TorchScript knows no super().
+        y: Tensor = functional.relu(self.bn(self.conv(x / inside)), inplace=True)
         return y
 
 
@@ -56,6 +59,9 @@ class EmotionInception(nn.Module):
         count_border: whether average pooling counts the zero border (torchvision) or not (Keras).
         reads: the Mixed blocks whose pooled outputs the last layer reads, in order of depth.
         dropout: share of the pooled features that is dropped while training.
+
+    Raises:
+        InceptionError: there is nothing to read, or no block of that name.
     """
 
     def __init__(
@@ -70,7 +76,9 @@ class EmotionInception(nn.Module):
     ) -> None:
         super().__init__()
         if unknown := set(reads) - set(CHANNELS):
-            raise ValueError(f"no such blocks: {sorted(unknown)}; there are {', '.join(CHANNELS)}")
+            raise InceptionError(f"no such blocks: {sorted(unknown)}; there are {', '.join(CHANNELS)}")
+        if not reads:
+            raise InceptionError("the last layer must read at least one block")
         trunk = Inception3(num_classes=labels, aux_logits=False, init_weights=False)
         self.blocks = nn.ModuleDict({name: getattr(trunk, name) for name in BLOCKS})
         if not count_border:
@@ -118,11 +126,17 @@ class EmotionInception(nn.Module):
         return self
 
     def load_trunk(self, state: Mapping[str, Tensor]) -> None:
-        """Take over every block's weights from a torchvision state dictionary; its last layer is ignored."""
+        """Take over every block's weights from a torchvision state dictionary; its last layer is ignored.
+
+        Raises:
+            InceptionError: the dictionary lacks some of them.
+        """
         wanted = self.blocks.state_dict()
         missing = {key for key in wanted if key not in state and not key.endswith("num_batches_tracked")}
         if missing:
-            raise ValueError(f"the start weights lack {len(missing)} tensors, the first is {min(missing)}")
+            raise InceptionError(
+                f"the start weights lack {len(missing)} tensors, the first is {min(missing)}"
+            )
         self.blocks.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
 
 

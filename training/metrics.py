@@ -61,8 +61,13 @@ def balanced_accuracy(predicted: Floats, rated: Floats) -> float:
 
 
 def calibration_error(predicted: Floats, rated: Floats, *, bins: int = BINS) -> float:
-    """Expected calibration error of the dominant emotion (Guo et al. 2017, arXiv 1706.04599, eq. 3)."""
-    confidence, right = predicted.max(axis=1), hits(predicted, rated)
+    """Expected calibration error of the predicted dominant emotion, over bins of confidence.
+
+    Confidence in an emotion is the share of raters that is expected to choose it, so it is held against the
+    share that did. With one label a picture this is Guo et al. 2017, arXiv 1706.04599, eq. 3.
+    """
+    confidence = predicted.max(axis=1)
+    right = rated[np.arange(len(rated)), predicted.argmax(axis=1)]
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
         abs(right[which == b].mean() - confidence[which == b].mean()) * np.mean(which == b)

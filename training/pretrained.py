@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import tarfile
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torchvision.models import Inception_V3_Weights
 from torchvision.models.inception import Inception3
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TORCHVISION = "torchvision"
+
+
+class WeightsError(ValueError):
+    """There are no start weights in the file; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def load(source: str | Path) -> StartWeights:
     """Weights from torchvision (downloaded once) or from a ``.safetensors`` file.
 
     Raises:
-        ValueError: the file does not say how its pixels are scaled.
+        WeightsError: the file is damaged, or does not say how its pixels are scaled.
         OSError: the file is missing or the download failed.
     """
     if str(source) == TORCHVISION:
@@ -70,13 +75,16 @@ def load(source: str | Path) -> StartWeights:
             count_border=True,
             provenance=f"torchvision {weights} (ImageNet-1k)",
         )
-    with safe_open(str(source), framework="pt") as file:
-        meta = file.metadata() or {}
-        if missing := {"mean", "std", "count_border", "provenance"} - meta.keys():
-            raise ValueError(f"{source} lacks the metadata {sorted(missing)}")
-        keys = [key for key in file.keys() if not key.startswith("head.")]  # noqa: SIM118 - not a dict
-        # An earlier run of ours keeps torchvision's blocks under "blocks.".
-        state = {key.removeprefix("blocks."): file.get_tensor(key).float() for key in keys}
+    try:
+        with safe_open(str(source), framework="pt") as file:
+            meta = file.metadata() or {}
+            if missing := {"mean", "std", "count_border", "provenance"} - meta.keys():
+                raise WeightsError(f"{source} lacks the metadata {sorted(missing)}")
+            keys = [key for key in file.keys() if not key.startswith("head.")]  # noqa: SIM118 - not a dict
+            # An earlier run of ours keeps torchvision's blocks under "blocks.".
+            state = {key.removeprefix("blocks."): file.get_tensor(key).float() for key in keys}
+    except SafetensorError as error:
+        raise WeightsError(f"{source} is not a safetensors file: {error}") from error
     return StartWeights(
         state,
         mean=float(meta["mean"]),
@@ -104,15 +112,21 @@ def from_nsfwjs(package: Path, out: Path) -> int:
     its manifest. The n-th Keras convolution is the n-th ``BasicConv2d`` of torchvision's Inception3.
 
     Raises:
-        ValueError: the package is not laid out as version 4.4.0 is.
+        WeightsError: the package is not laid out as version 4.4.0 is.
     """
     keras = _read_tensors(package)
+
+    def tensor(name: str) -> NDArray[np.float32]:
+        if name not in keras:
+            raise WeightsError(f"{package.name} lacks {name}")
+        return keras[name]
+
     with torch.device("meta"):
         twin = Inception3(aux_logits=False, init_weights=False)
     names = [name for name, module in twin.named_modules() if type(module).__name__ == "BasicConv2d"]
     state: dict[str, Tensor] = {}
     for number, name in enumerate(names, 1):
-        kernel = keras[f"conv2d_{number}/kernel"]  # height, width, in, out
+        kernel = tensor(f"conv2d_{number}/kernel")  # height, width, in, out
         norm = f"batch_normalization_{number}"
         state[f"{name}.conv.weight"] = torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
         state[f"{name}.bn.weight"] = torch.ones(kernel.shape[3])  # Keras trained it without a scale
@@ -121,10 +135,10 @@ def from_nsfwjs(package: Path, out: Path) -> int:
             ("running_mean", "moving_mean"),
             ("running_var", "moving_variance"),
         ):
-            state[f"{name}.bn.{key}"] = torch.from_numpy(keras[f"{norm}/{part}"])
+            state[f"{name}.bn.{key}"] = torch.from_numpy(tensor(f"{norm}/{part}"))
     expected = {key: value.shape for key, value in twin.state_dict().items()}
     if wrong := [key for key, value in state.items() if expected.get(key) != value.shape]:
-        raise ValueError(f"{package.name} does not fit Inception3 at {wrong[0]}")
+        raise WeightsError(f"{package.name} does not fit Inception3 at {wrong[0]}")
     provenance = (
         "npm nsfwjs 4.4.0 (MIT), dist/models/inception_v3: a Keras Inception-V3, pretrained on ImageNet and "
         "fine-tuned by its authors on scraped adult content, 8-bit"
@@ -136,25 +150,40 @@ def from_nsfwjs(package: Path, out: Path) -> int:
 
 
 def _read_tensors(package: Path) -> dict[str, NDArray[np.float32]]:
-    with tarfile.open(package) as archive:
-
-        def text(name: str) -> str:
-            member = archive.extractfile(_FOLDER + name)
-            if member is None:
-                raise ValueError(f"{package.name} has no {_FOLDER + name}")
-            return member.read().decode("utf-8")
-
-        manifest = _TENSOR.findall(text("model.min.js"))
-        parts = [_BASE64.search(text(f"group1-shard{n}of{_SHARDS}.min.js")) for n in range(1, _SHARDS + 1)]
-    blob = b"".join(base64.b64decode(part.group(1)) for part in parts if part)
+    manifest, blob = _manifest_and_weights(package)
+    shapes = {name: tuple(int(side) for side in shape.split(",") if side) for name, shape, *_ in manifest}
+    total = sum(math.prod(shape) for shape in shapes.values())
+    if total != len(blob):
+        raise WeightsError(
+            f"{package.name} holds {len(blob)} bytes of weights, but its manifest says {total}"
+        )
     tensors: dict[str, NDArray[np.float32]] = {}
     offset = 0
-    for name, shape_text, low, scale in manifest:
-        shape = tuple(int(side) for side in shape_text.split(",") if side)
-        count = int(np.prod(shape))
-        quantised = np.frombuffer(blob, np.uint8, count, offset)
-        tensors[name] = (quantised * float(scale) + float(low)).astype(np.float32).reshape(shape)
-        offset += count
-    if offset != len(blob):
-        raise ValueError(f"{package.name} holds {len(blob)} bytes of weights, but its manifest says {offset}")
+    for name, _, low, scale in manifest:
+        quantised = np.frombuffer(blob, np.uint8, math.prod(shapes[name]), offset)
+        tensors[name] = (quantised * float(scale) + float(low)).astype(np.float32).reshape(shapes[name])
+        offset += quantised.size
     return tensors
+
+
+def _manifest_and_weights(package: Path) -> tuple[list[tuple[str, str, str, str]], bytes]:
+    """Name, shape, smallest value and scale of every tensor, and the bytes of all of them."""
+    blob = b""
+    try:
+        with tarfile.open(package) as archive:
+            manifest = _TENSOR.findall(_text(archive, "model.min.js"))
+            for number in range(1, _SHARDS + 1):
+                shard = f"group1-shard{number}of{_SHARDS}.min.js"
+                if (part := _BASE64.search(_text(archive, shard))) is None:
+                    raise WeightsError(f"{package.name} has no weights in {_FOLDER + shard}")
+                blob += base64.b64decode(part.group(1))
+    except KeyError as error:  # what tarfile raises for a file that is not there
+        raise WeightsError(f"{package.name} has no such file: {error.args[0]}") from error
+    except (tarfile.TarError, EOFError) as error:
+        raise WeightsError(f"{package.name} is not a package: {error}") from error
+    return manifest, blob
+
+
+def _text(archive: tarfile.TarFile, name: str) -> str:
+    file = archive.extractfile(_FOLDER + name)
+    return "" if file is None else file.read().decode("utf-8")

@@ -11,7 +11,7 @@ from app.checkpoint import Split
 from training import card as cards
 from training import export
 from training.calibrate import fit_temperature
-from training.evaluate import EvaluationError, fingerprint, logits_of, probabilities
+from training.evaluate import EvaluationError, check_labels, fingerprint, logits_of, probabilities
 from training.inception import EmotionInception
 from training.metrics import measure_with_intervals, reference_levels
 from training.run import restore
@@ -88,6 +88,7 @@ def release(
     """
     record = run.record()
     split = Split(**record["split"])
+    check_labels(record["labels"], rated)
     check_split(split, rated, partition)
     network = EmotionInception(
         len(rated.labels),
