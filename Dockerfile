@@ -1,0 +1,27 @@
+# The service on a CPU:             docker build -t deepemotion .
+# The service on an NVIDIA GPU:     docker build -t deepemotion:gpu --build-arg TORCH_BACKEND=cuda .
+FROM python:3.11-slim-bookworm AS build
+ARG TORCH_BACKEND=cpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/venv
+WORKDIR /build
+COPY deploy/install_torch.sh deploy/torch_version.txt deploy/
+RUN sh deploy/install_torch.sh /opt/venv/bin/python "$TORCH_BACKEND" "$(cat deploy/torch_version.txt)"
+COPY pyproject.toml README.md ./
+COPY app app
+RUN /opt/venv/bin/pip install . && /opt/venv/bin/pip uninstall --yes uv pip setuptools
+
+FROM python:3.11-slim-bookworm
+COPY --from=build /opt/venv /opt/venv
+WORKDIR /srv/deepemotion
+COPY models models
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    DEEPEMOTION_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", \
+    "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+CMD ["deepemotion", "serve"]

@@ -1,0 +1,42 @@
+# make serve            the service at http://localhost:8000
+# make test             linters, types and tests
+# make test-container   the image, started by compose, answers; needs Docker
+# Each sets up what it needs. TORCH=cuda takes the build of PyTorch for NVIDIA GPUs.
+
+PYTHON ?= python3
+TORCH ?= cpu
+SERVE := .venv/serve
+DEV := .venv/dev
+COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+.PHONY: serve test lint types test-container clean
+serve: $(SERVE)/ready-$(TORCH)
+	$(SERVE)/bin/deepemotion serve
+
+test: lint types
+	$(DEV)/bin/python -m pytest
+
+lint: $(DEV)/ready-$(TORCH)
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+
+types: $(DEV)/ready-$(TORCH)
+	$(DEV)/bin/mypy
+
+test-container: $(DEV)/ready-$(TORCH)
+	$(DEV)/bin/python tests/container.py --compose "$(COMPOSE)"
+
+$(SERVE)/ready-%: pyproject.toml deploy/torch_version.txt
+	$(PYTHON) -m venv --clear $(SERVE)
+	sh deploy/install_torch.sh $(SERVE)/bin/python $* $$(cat deploy/torch_version.txt)
+	$(SERVE)/bin/pip install --quiet --editable .
+	touch $@
+
+$(DEV)/ready-%: pyproject.toml deploy/torch_training_versions.txt
+	$(PYTHON) -m venv --clear $(DEV)
+	sh deploy/install_torch.sh $(DEV)/bin/python $* $$(cat deploy/torch_training_versions.txt)
+	$(DEV)/bin/pip install --quiet --editable '.[training,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv
