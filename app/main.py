@@ -9,10 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from app.api import explain, health, model, openapi, predict, problems
+from app.api import explain, health, model, openapi, page, predict, problems
 from app.api.deps import make_service
 from app.api.middleware import RequestRecord, UnreadBody
 from app.checkpoint import CheckpointError, load
@@ -42,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for route in (predict, explain, health, model):
         app.include_router(route.router)
-    app.add_api_route("/", _front_door, include_in_schema=False)
+    page.install(app)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(RequestRecord)
@@ -95,10 +94,6 @@ async def _announce(engine: Engine, sha256: str) -> None:
         await asyncio.sleep(READY_POLL_SECONDS)
     fields = {"seconds": round(time.monotonic() - started, 2), "sha256": sha256}
     logger.info("ready", extra={"fields": fields})
-
-
-async def _front_door() -> RedirectResponse:
-    return RedirectResponse("/docs")
 
 
 def _version() -> str:

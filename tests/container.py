@@ -20,6 +20,7 @@ from PIL import Image
 from skimage import data
 
 READY_SECONDS = 180
+HEALTHY_SECONDS = 30
 
 
 def main() -> int:
@@ -87,15 +88,26 @@ def check_answers(client: httpx.Client) -> None:
 
 
 def check_container(compose: list[str], environment: dict[str, str]) -> None:
-    """Inside, it is not root and cannot write where it lives."""
+    """It is healthy; inside, it is not root and cannot write where it lives."""
     inside = [*compose, "exec", "-T", "deepemotion"]
 
     def ask(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*inside, *words], env=environment, text=True, capture_output=True, check=False)
 
+    # The health check is the image's own, run by the engine.
+    container = subprocess.run(
+        [*compose, "ps", "-q", "deepemotion"], env=environment, text=True, capture_output=True, check=True
+    ).stdout.strip()
+    health = ["docker", "inspect", "--format", "{{.State.Health.Status}}", container]
+    for _ in range(HEALTHY_SECONDS):
+        status = subprocess.run(health, text=True, capture_output=True, check=True).stdout.strip()
+        if status == "healthy":
+            break
+        time.sleep(1)
+    assert status == "healthy", status
     assert ask("id", "-u").stdout.strip() == "10001"
     assert ask("touch", "models/new").returncode != 0
-    print("not root, nothing writable")
+    print("healthy, not root, nothing writable")
 
 
 if __name__ == "__main__":

@@ -25,10 +25,12 @@ PEAK = 99.5
 """Percentile of the map's strength that is drawn at full colour, so that one pixel cannot pale the rest."""
 NO_EVIDENCE = 0.02
 """A smaller rise of the log-odds is not drawn: stretched to full colour it would be noise."""
-DREAM_VISIBLE = 40.0
+DREAM_VISIBLE = 24.0
 """Levels of 255 that the dream's largest changes are drawn with. The dream itself stays too close to the
 picture to be seen: a short path is what makes its relevance add up."""
-_OPAQUE = 0.7
+CONTRAST = 1.5
+"""Power of the strength that is drawn: above 1, weak evidence steps back behind strong."""
+_OPAQUE = 0.8
 _MIDDLE = 128
 _PNG_COMPRESSION = 3  # of 9; a photograph gains little from more, and waits long for it
 
@@ -53,7 +55,7 @@ def draw(picture: Picture, explanation: Explanation, view: str) -> Image.Image:
     if view == "dream":
         return _dream(picture, explanation)
     signed = strength(explanation)
-    weight = np.abs(signed)[..., None]
+    weight = np.abs(signed)[..., None] ** CONTRAST
     ends = np.where(signed[..., None] > 0, _RED, _BLUE)
     if view == "heatmap":
         return _enlarged(_PALE + weight * (ends - _PALE), picture)

@@ -49,11 +49,6 @@ def test_model(client: httpx.Client, checkpoint_path: Path) -> None:
     assert answer["device"] == "cpu"
 
 
-def test_the_front_door_leads_to_the_documentation(client: httpx.Client) -> None:
-    response = client.get("/")
-    assert (response.status_code, response.headers["location"]) == (307, "/docs")
-
-
 class Process:
     """``python -m app serve`` in a process of its own, and its log."""
 
