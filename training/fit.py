@@ -70,7 +70,7 @@ class FitSettings:
     side: int = 299
     head_pictures: int = 0
     epochs: int = 8
-    rate: float = 3e-4
+    rate: float = 1e-4
     layer_decay: float = 0.9
     batch: int = 16
     weight_decay: float = 0.05
@@ -117,6 +117,7 @@ def fit(
         "settings": asdict(settings),
         "labels": rated.labels,
         "start_weights": start.provenance,
+        "earlier_commands": start.commands,
         "data": [source.model_dump() for source in (*start.learned_from, describe(rated, partition))],
         "mean": start.mean,
         "std": start.std,
@@ -287,4 +288,5 @@ def _meta(run: Run, epoch: int, best: float) -> dict[str, str]:
         "count_border": json.dumps(record["count_border"]),
         "provenance": str(record["start_weights"]),
         "learned_from": json.dumps(record["data"]),
+        "commands": "\n".join([*record["earlier_commands"], record.get("command", "")]),
     }

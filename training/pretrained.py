@@ -48,6 +48,7 @@ class StartWeights:
         count_border: whether average pooling counts the zero border.
         provenance: a sentence for the card.
         learned_from: rated pictures that an earlier run of ours has already shown to them.
+        commands: what made them, a line each, as far as it was ours.
     """
 
     state: dict[str, Tensor]
@@ -56,6 +57,7 @@ class StartWeights:
     count_border: bool
     provenance: str
     learned_from: tuple[DataSource, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 def load(source: str | Path) -> StartWeights:
@@ -92,6 +94,7 @@ def load(source: str | Path) -> StartWeights:
         count_border=json.loads(meta["count_border"]),
         provenance=meta["provenance"],
         learned_from=tuple(DataSource(**source) for source in json.loads(meta.get("learned_from", "[]"))),
+        commands=tuple(meta.get("commands", "").splitlines()),
     )
 
 
@@ -143,9 +146,14 @@ def from_nsfwjs(package: Path, out: Path) -> int:
         "npm nsfwjs 4.4.0 (MIT), dist/models/inception_v3: a Keras Inception-V3, pretrained on ImageNet and "
         "fine-tuned by its authors on scraped adult content, 8-bit"
     )
-    save_file(
-        state, out, metadata={"mean": "0.0", "std": "1.0", "count_border": "false", "provenance": provenance}
-    )
+    metadata = {
+        "mean": "0.0",
+        "std": "1.0",
+        "count_border": "false",
+        "provenance": provenance,
+        "commands": f"npm pack nsfwjs@4.4.0\npython -m training weights {package} {out}",
+    }
+    save_file(state, out, metadata=metadata)
     return len(state)
 
 

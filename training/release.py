@@ -98,9 +98,8 @@ def release(
         reads=record["settings"]["reads"],
     )
     restore(run.best, network, None)
-    card = cards.fill(
-        record, name=output.stem, version=version, split=split, command=f"{record['command']}\n{command}"
-    )
+    made_by = [*record["earlier_commands"], record["command"], command]
+    card = cards.fill(record, name=output.stem, version=version, split=split, command="\n".join(made_by))
     exported = _written(network, card, output)
     logits = logits_of(exported, rated, partition.validation)
     card = card.model_copy(

@@ -60,10 +60,10 @@ class Engine:
         self._worker.check_room_for_dream()
         prediction = await self.predict(pixels, deadline=deadline)
         chosen = int(prediction.probabilities.argmax()) if emotion is None else emotion
-        job = DreamJob(deadline, dream=Dream(pixels, chosen, self._checkpoint, DEFAULTS))
+        dream = await asyncio.to_thread(Dream, pixels, chosen, self._checkpoint, DEFAULTS)
+        job = DreamJob(deadline, dream=dream)
         self._worker.submit_dream(job)
         finished = await _answer(job)
-        dream = finished.dream
         return Explanation(
             emotion=chosen,
             prediction=prediction,
