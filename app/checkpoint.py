@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CARD_FILE = "card.json"
 CHECKSUMS = "SHA256SUMS"
+SMALLEST_SIDE = 75
+"""Inception-V3 has no output for a smaller picture."""
 
 
 class CheckpointError(Exception):
@@ -70,7 +72,7 @@ class Card(_CardPart):
     created: str = Field(description="ISO 8601 date")
     description: str
     labels: tuple[str, ...] = Field(min_length=2, description="evoked emotions, in the order of the logits")
-    input_size: int = Field(ge=75, description="side S of the square input, in pixels")
+    input_size: int = Field(ge=SMALLEST_SIDE, description="side S of the square input, in pixels")
     resize: Literal["stretch"] = Field(description="how a picture becomes S x S: stretched, nothing cut off")
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
     target: Literal["distribution", "class"]

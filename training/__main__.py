@@ -124,10 +124,15 @@ def _filter_options() -> argparse.ArgumentParser:
 def _device_option() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    options.add_argument(
-        "--device", type=torch.device, default=automatic, help=f"here {automatic} by default"
-    )
+    options.add_argument("--device", type=_device, default=automatic, help=f"here {automatic} by default")
     return options
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{name!r} is not cpu, cuda or cuda:N") from error
 
 
 def _add_fit_settings(verb: argparse.ArgumentParser) -> None:
@@ -146,7 +151,7 @@ def _add_fit_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weight-decay", type=float, default=default.weight_decay)
     verb.add_argument("--dropout", type=float, default=default.dropout)
     verb.add_argument("--augment", type=_names, default=default.augment, help="flip,crop,turn,light,colour")
-    verb.add_argument("--workers", type=int, default=default.workers, help="processes that decode")
+    verb.add_argument("--workers", type=int, default=0, help="processes that decode")
     verb.add_argument("--seed", type=int, default=default.seed)
 
 
@@ -175,7 +180,16 @@ def _fit(chosen: argparse.Namespace) -> None:
         top_classes=chosen.top_classes,
     )
     notes: dict[str, object] = {"split": recorded.model_dump(), "command": _command(chosen, "--resume")}
-    fit(rated, partition, settings, Run(chosen.run), device=chosen.device, resume=chosen.resume, notes=notes)
+    fit(
+        rated,
+        partition,
+        settings,
+        Run(chosen.run),
+        device=chosen.device,
+        workers=chosen.workers,
+        resume=chosen.resume,
+        notes=notes,
+    )
 
 
 def _export(chosen: argparse.Namespace) -> None:

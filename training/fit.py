@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.checkpoint import DataSource
+from app.checkpoint import SMALLEST_SIDE, DataSource
 from training import pretrained
 from training.augment import DEFAULT as DEFAULT_AUGMENTATIONS
 from training.augment import compose
@@ -60,7 +60,6 @@ class FitSettings:
         weight_decay: of AdamW.
         dropout: share of the pooled features dropped in phase two.
         augment: names from `training.augment`.
-        workers: processes that decode; 0 decodes in this one.
         seed: of everything random.
     """
 
@@ -76,8 +75,13 @@ class FitSettings:
     weight_decay: float = 0.05
     dropout: float = 0.5
     augment: tuple[str, ...] = DEFAULT_AUGMENTATIONS
-    workers: int = 0
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.side < SMALLEST_SIDE:
+            raise FitError(
+                f"a side of {self.side} is below {SMALLEST_SIDE}, the least that Inception-V3 takes"
+            )
 
 
 def fit(
@@ -87,6 +91,7 @@ def fit(
     folder: Run,
     *,
     device: torch.device,
+    workers: int = 0,
     resume: bool = False,
     notes: dict[str, object] | None = None,
 ) -> EmotionInception:
@@ -98,6 +103,7 @@ def fit(
         settings: of the run.
         folder: where the run is kept.
         device: that the network trains on.
+        workers: processes that decode; 0 decodes in this one.
         resume: go on where the run in `folder` stands.
         notes: kept in ``run.json`` beside the settings.
 
@@ -127,7 +133,7 @@ def fit(
     folder.begin(record, resume=resume)
     network.to(device)
     network.to(memory_format=torch.channels_last)
-    job = _Job(with_target(rated, settings.target), partition, settings, folder, network, device)
+    job = _Job(with_target(rated, settings.target), partition, settings, folder, network, device, workers)
     if not folder.last.exists():
         _phase_one(job)
     _phase_two(job)
@@ -160,11 +166,12 @@ class _Job:
     run: Run
     network: EmotionInception
     device: torch.device
+    workers: int
 
     def plain(self, indices: NDArray[np.int64]) -> DataLoader[Sample]:
         """Pictures as the service sees them, in order."""
         pictures = RatedPictures(self.rated, indices, side=self.settings.side)
-        return batches(pictures, batch=self.settings.batch, workers=self.settings.workers)
+        return batches(pictures, batch=self.settings.batch, workers=self.workers)
 
 
 def _phase_one(job: _Job) -> None:
@@ -218,7 +225,7 @@ def _epoch(job: _Job, optimiser: torch.optim.Optimizer, peaks: list[float], epoc
     pictures.epoch = epoch
     shuffle, dropout = seeds(settings.seed, epoch, count=2)
     torch.manual_seed(dropout)
-    loader = batches(pictures, batch=settings.batch, workers=settings.workers, shuffle_seed=shuffle)
+    loader = batches(pictures, batch=settings.batch, workers=job.workers, shuffle_seed=shuffle)
     job.network.train()
     losses = []
     for step, (inputs, target) in enumerate(_shown(loader, f"all layers, epoch {epoch}/{settings.epochs}")):

@@ -58,7 +58,9 @@ class Run:
             if not resume:
                 raise RunError(f"{self.folder} holds a run already; pass --resume or another folder")
             found = self.record()
-            if changed := sorted(key for key in wanted.keys() | found if wanted.get(key) != found.get(key)):
+            # The command line also says what changes nothing: the device, the workers, the order of options.
+            compared = (wanted.keys() | found) - {"command"}
+            if changed := sorted(key for key in compared if wanted.get(key) != found.get(key)):
                 raise RunError(f"{self.folder} was begun with other settings: {', '.join(changed)}")
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -73,14 +75,20 @@ class Run:
         return record
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Add a line to ``log.csv``."""
+        """Add an epoch's line to ``log.csv``, in place of one that a cut has left of the same epoch."""
         path = self.folder / "log.csv"
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
+        rows: list[Mapping[str, Any]] = []
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [*csv.DictReader(file)]
+        same = (str(row["phase"]), str(row["epoch"]))
+        rows = [old for old in rows if (old["phase"], old["epoch"]) != same]
+        partial = path.with_suffix(".partial")
+        with partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+            writer.writeheader()
+            writer.writerows([*rows, row])
+        partial.replace(path)
 
 
 def save(

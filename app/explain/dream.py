@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from app.checkpoint import SMALLEST_SIDE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
     from app.checkpoint import Checkpoint
 
-SMALLEST_SIDE = 75
-"""Inception-V3 has no output for a smaller input."""
 _STILL = 1e-12  # a gradient below this moves nothing
 
 

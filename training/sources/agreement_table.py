@@ -54,7 +54,7 @@ def read_agreement_table(
     if problems:  # a unit told from broken rows would only add noise
         raise DataError(f"{path} has {len(problems)} problems", problems)
     unit = _tell_unit(table, columns, votes, raters) if options.unit == "auto" else options.unit
-    if problems := _sum_problems(table, votes, unit):
+    if problems := _sum_problems(table, votes, unit) + _more_votes_than_raters(table, votes, raters, unit):
         raise DataError(f"{path} is not in {unit}s of {', '.join(columns.emotions)}", problems)
     sums = votes.sum(axis=1)
     if raters is None and unit == "count":
@@ -129,6 +129,19 @@ def _vote_problems(table: Table, votes: NDArray[np.float64]) -> list[str]:
         elif not 0 < row.sum() < np.inf:
             problems.append(f"row {number}: no votes" if row.sum() == 0 else f"row {number}: endless votes")
     return problems
+
+
+def _more_votes_than_raters(
+    table: Table, votes: NDArray[np.float64], raters: NDArray[np.float64] | None, unit: Unit
+) -> list[str]:
+    """Counts that no emotion can have; most likely their column is not one of an emotion."""
+    if unit != "count" or raters is None:
+        return []
+    return [
+        f"row {number}: {row.max():g} of {count:g} raters chose one emotion"
+        for number, row, count in zip(table.numbers, votes, raters, strict=True)
+        if row.max() > count
+    ]
 
 
 def repeated(table: Table, column: str, pictures: tuple[Path, ...]) -> list[str]:

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from tests.training.colours import SIDE, colour_set, parts
+from training import fit as fitting
+from training import pretrained
+from training.augment import AugmentationError
+from training.fit import FitError, FitSettings, fit, schedule, with_target
+from training.inception import BLOCKS, InceptionError, build
+from training.run import Run, RunError, restore
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.affective_set import AffectiveSet, Partition
+    from training.inception import EmotionInception
+    from training.pretrained import StartWeights
+
+CPU = torch.device("cpu")
+
+
+class Unplugged(type(Path())):  # type: ignore[misc]  # the class for this system's paths
+    """Pictures that somebody interrupts training at, when they have been read so many times in all."""
+
+    times: ClassVar[int]
+
+    def read_bytes(self) -> bytes:
+        Unplugged.times -= 1
+        if Unplugged.times < 0:
+            raise KeyboardInterrupt
+        return bytes(super().read_bytes())
+
+
+def unplugged(rated: AffectiveSet, partition: Partition, *, times: int) -> AffectiveSet:
+    """The same set, until its training pictures have been read so many times."""
+    training = set(partition.train.tolist())
+    paths = [Unplugged(path) if index in training else path for index, path in enumerate(rated.pictures)]
+    Unplugged.times = times
+    return replace(rated, pictures=tuple(paths))
+
+
+@pytest.fixture(scope="module")
+def rated(colour_folder: Path) -> AffectiveSet:
+    return colour_set(colour_folder)
+
+
+@pytest.fixture(scope="module")
+def partition(rated: AffectiveSet) -> Partition:
+    return parts(rated, train=6, validation=2)
+
+
+@pytest.fixture(scope="module")
+def settings(start_file: Path) -> FitSettings:
+    """Phase one sees so little that phase two, though careful with random weights, can do better."""
+    return FitSettings(
+        weights=str(start_file),
+        side=SIDE,
+        head_pictures=6,
+        batch=6,
+        epochs=2,
+        rate=5e-6,
+        dropout=0.05,
+        augment=("flip", "crop"),
+    )
+
+
+@pytest.fixture(scope="module")
+def straight(
+    tmp_path_factory: pytest.TempPathFactory,
+    rated: AffectiveSet,
+    partition: Partition,
+    settings: FitSettings,
+) -> Run:
+    """A run of two epochs that nothing interrupts."""
+    run = Run(tmp_path_factory.mktemp("runs") / "straight")
+    fit(rated, partition, settings, run, device=CPU)
+    return run
+
+
+def contents(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def log_of(run: Run) -> list[dict[str, str]]:
+    with (run.folder / "log.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_a_run_that_was_cut_ends_as_one_that_was_not(
+    tmp_path: Path, rated: AffectiveSet, partition: Partition, settings: FitSettings, straight: Run
+) -> None:
+    run = Run(tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        fit(unplugged(rated, partition, times=6 + 18 + 9), partition, settings, run, device=CPU)
+    assert [row["epoch"] for row in log_of(run)] == ["0", "1"], "cut in the middle of epoch 2"
+    fit(rated, partition, settings, run, device=CPU, resume=True)
+    for name in ("best", "last"):
+        (tensors, meta), (expected, expected_meta) = (contents(getattr(one, name)) for one in (run, straight))
+        assert meta == expected_meta
+        assert tensors.keys() == expected.keys()
+        unlike = [key for key in expected if not torch.equal(tensors[key], expected[key])]
+        assert unlike == [], name
+    assert log_of(run) == log_of(straight)
+    assert run.record() == straight.record()
+
+
+def test_a_run_that_was_cut_in_phase_one_begins_it_again(
+    tmp_path: Path, rated: AffectiveSet, partition: Partition, settings: FitSettings, straight: Run
+) -> None:
+    run, head_alone = Run(tmp_path / "cut"), replace(settings, epochs=0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(unplugged(rated, partition, times=3), partition, head_alone, run, device=CPU)
+    assert not run.last.exists()
+    fit(rated, partition, head_alone, run, device=CPU, resume=True)
+    assert log_of(run) == log_of(straight)[:1]
+
+
+def test_a_run_that_is_finished_is_left_alone(
+    rated: AffectiveSet, partition: Partition, settings: FitSettings, straight: Run
+) -> None:
+    before, log = straight.last.read_bytes(), log_of(straight)
+    fit(rated, partition, settings, straight, device=CPU, resume=True)
+    assert straight.last.stat().st_size == len(before)
+    assert contents(straight.last)[1]["epoch"] == "2"
+    assert log_of(straight) == log
+    with pytest.raises(RunError, match="holds a run already"):
+        fit(rated, partition, settings, straight, device=CPU)
+    with pytest.raises(RunError, match="other settings: settings"):
+        fit(rated, partition, replace(settings, rate=1e-4), straight, device=CPU, resume=True)
+
+
+def test_both_phases_learn(straight: Run) -> None:
+    log = log_of(straight)
+    assert [(row["phase"], row["epoch"]) for row in log] == [("head", "0"), ("all", "1"), ("all", "2")]
+    losses = [float(row["validation_loss"]) for row in log]
+    assert math.log(3) > losses[0] > min(losses[1:])
+    (best, meta), (last, _) = contents(straight.best), contents(straight.last)
+    assert float(meta["best"]) == pytest.approx(min(losses), abs=1e-5)
+    assert int(meta["epoch"]) == losses.index(min(losses))
+    assert any(key.startswith("optimiser.") for key in last)
+    assert not any(key.startswith("optimiser.") for key in best)
+
+
+def test_the_network_of_the_best_epoch_is_returned(
+    tmp_path: Path, rated: AffectiveSet, partition: Partition, settings: FitSettings, start: StartWeights
+) -> None:
+    ruinous = replace(settings, epochs=1, rate=10.0)  # so the head of phase one stays the best
+    run = Run(tmp_path / "ruined")
+    network = fit(rated, partition, ruinous, run, device=CPU)
+    assert not network.training
+    assert contents(run.best)[1]["epoch"] == "0"
+    assert contents(run.last)[1]["epoch"] == "1"
+    assert torch.equal(network.blocks.state_dict()["Conv2d_1a_3x3.conv.weight"],
+                       start.state["Conv2d_1a_3x3.conv.weight"])  # fmt: skip
+    assert_same(network, run.best)
+
+
+def assert_same(network: EmotionInception, path: Path) -> None:
+    tensors, _ = contents(path)
+    assert all(torch.equal(value, tensors[key]) for key, value in network.state_dict().items())
+
+
+def test_a_run_can_be_the_start_of_another(
+    rated: AffectiveSet, partition: Partition, settings: FitSettings, straight: Run
+) -> None:
+    start = pretrained.load(straight.best)
+    assert (start.mean, start.std, start.count_border) == (0.5, 0.5, True)
+    assert start.provenance == "random, for tests"
+    assert [(source.name, source.pictures) for source in start.learned_from] == [("colours", 18)]
+    tuned = build(3, start)
+    trained = build(3, pretrained.load(settings.weights))
+    restore(straight.best, trained, None)
+    for key, value in trained.blocks.state_dict().items():
+        assert torch.equal(tuned.blocks.state_dict()[key], value)
+    assert fitting.describe(rated, partition).terms == "not stated"
+
+
+@pytest.fixture(scope="module")
+def two(rated: AffectiveSet) -> AffectiveSet:
+    """Two of the colours, on each of which all agreed."""
+    return with_target(rated.subset(np.arange(20)).top_classes(2), "class")
+
+
+def test_labels_that_do_not_belong_to_the_pictures_stop_training(
+    tmp_path: Path, two: AffectiveSet, settings: FitSettings
+) -> None:
+    partition = parts(two, train=6, validation=2)
+    wrong = two.agreement.copy()
+    wrong[partition.validation] = wrong[partition.validation][:, ::-1]  # the opposite of what is learned
+    run = Run(tmp_path / "wrong")
+    with pytest.raises(FitError, match=r"chance is 0\.693: it learned nothing"):
+        fit(replace(two, agreement=wrong), partition, settings, run, device=CPU)
+    assert not run.best.exists()
+
+
+def test_the_class_target_learns_the_dominant_emotion_only(
+    tmp_path: Path, rated: AffectiveSet, partition: Partition, settings: FitSettings, straight: Run
+) -> None:
+    target = with_target(rated, "class")
+    assert target.agreement.tolist() == np.eye(3)[rated.dominant].tolist()
+    assert target.pictures == rated.pictures
+    assert with_target(rated, "distribution") is rated
+    run = Run(tmp_path / "class")
+    network = fit(rated, partition, replace(settings, target="class", epochs=0), run, device=CPU)
+    assert_same(network, run.best)
+    assert run.record()["settings"]["target"] == "class"
+    # Full agreement has no entropy, so the loss can fall below that of the votes, which are 0.8 and 0.2.
+    assert float(log_of(run)[0]["train_loss"]) < 0.5 < float(log_of(straight)[0]["train_loss"])
+
+
+def test_phase_one_may_use_some_of_the_pictures(
+    tmp_path: Path, rated: AffectiveSet, partition: Partition, settings: FitSettings, straight: Run
+) -> None:
+    run = Run(tmp_path / "some")
+    fit(rated, partition, replace(settings, head_pictures=0, epochs=0), run, device=CPU)
+    assert float(log_of(run)[0]["validation_loss"]) < float(log_of(straight)[0]["validation_loss"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "refusal"),
+    [
+        ({"augment": ("flip", "upside-down")}, AugmentationError),
+        ({"reads": ("Mixed_9z",)}, InceptionError),
+        ({"weights": "missing.safetensors"}, OSError),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_the_run_begins(
+    tmp_path: Path,
+    rated: AffectiveSet,
+    partition: Partition,
+    settings: FitSettings,
+    wrong: dict[str, object],
+    refusal: type[Exception],
+) -> None:
+    run = Run(tmp_path / "never")
+    with pytest.raises(refusal):
+        fit(rated, partition, replace(settings, **wrong), run, device=CPU)  # type: ignore[arg-type]
+    assert not run.folder.exists()
+
+
+def test_every_epoch_sees_other_augmentations(
+    tmp_path: Path, rated: AffectiveSet, start: StartWeights
+) -> None:
+    settings = FitSettings(side=SIDE, batch=6, dropout=0)
+    network, few = build(3, start, dropout=0), parts(rated, train=2, validation=1)
+    torch.nn.init.normal_(network.head.weight)
+    job = fitting._Job(rated, few, settings, Run(tmp_path), network, CPU, workers=0)
+    optimiser = fitting._optimiser(network, settings)
+    standing = [0.0] * len(optimiser.param_groups)  # nothing is learned: losses differ by what is seen
+    first, again, second = (fitting._epoch(job, optimiser, standing, epoch) for epoch in (1, 1, 2))
+    assert first == again != second
+
+
+def test_the_rate_rises_and_falls() -> None:
+    assert schedule(0) == 0
+    assert schedule(0.05) == pytest.approx(0.5)
+    assert schedule(0.1) == 1
+    assert schedule(0.55) == pytest.approx(0.5)
+    assert schedule(1) == pytest.approx(0)
+
+
+def test_deeper_blocks_learn_slower(start: StartWeights) -> None:
+    optimiser = fitting._optimiser(build(3, start), FitSettings(rate=1.0, layer_decay=0.5))
+    rates = [group["lr"] for group in optimiser.param_groups]
+    blocks = [name for name in BLOCKS if not name.startswith("maxpool")]
+    assert rates == [0.5**depth for depth in range(1 + len(blocks))]
+    assert [len(parameter) for parameter in optimiser.param_groups[0]["params"]] == [3, 3]

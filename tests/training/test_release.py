@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from app.checkpoint import Checkpoint, load, verify
+from tests.training.colours import LABELS, SIDE
+from training.affective_set import Partition, split
+from training.calibrate import fit_temperature
+from training.evaluate import EvaluationError, logits_of, probabilities
+from training.metrics import hits
+from training.release import check_split, describe_split, release, score
+from training.run import Run, RunError
+from training.sources import SourceOptions
+from training.sources import load as load_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training.affective_set import AffectiveSet
+
+FIGURES = {
+    "accuracy", "accuracy_when_clear", "balanced_accuracy", "kl", "chebyshev", "cosine", "intersection",
+    "calibration_error",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rated(colour_folder: Path) -> AffectiveSet:
+    """As the command line reads them."""
+    return load_source("image_folder", colour_folder, SourceOptions(terms="free"))
+
+
+@pytest.fixture(scope="module")
+def partition(rated: AffectiveSet) -> Partition:
+    return split(rated, seed=1)
+
+
+def test_the_card_has_scores_of_the_shipped_file(
+    colours: Checkpoint, rated: AffectiveSet, partition: Partition
+) -> None:
+    card = colours.card
+    assert card.scores.keys() == FIGURES
+    assert card.references.keys() == {"chance", "majority", "mean"}, "nobody knows the raters"
+    logits = logits_of(colours, rated, partition.test)
+    right = hits(probabilities(logits, card.temperature), rated.agreement[partition.test])
+    assert card.scores["accuracy"].value == pytest.approx(right.mean())
+    assert card.scores["kl"].value < card.references["mean"]["kl"]
+    for figure in card.scores.values():
+        assert figure.low <= figure.high
+    again, references = score(colours, rated, partition)
+    assert (again, references) == (card.scores, card.references)
+
+
+def test_the_temperature_is_that_of_the_validation_pictures(
+    colours: Checkpoint, rated: AffectiveSet, partition: Partition
+) -> None:
+    logits = logits_of(colours, rated, partition.validation)
+    fitted_there = fit_temperature(logits, rated.agreement[partition.validation])
+    assert colours.card.temperature == pytest.approx(fitted_there)
+
+
+def test_the_card_says_how_the_checkpoint_was_made(colours: Checkpoint, partition: Partition) -> None:
+    card = colours.card
+    assert (card.name, card.version, card.labels, card.input_size) == ("colours", "7", LABELS, SIDE)
+    assert [(source.name, source.pictures, source.terms) for source in card.data] == [("colours", 21, "free")]
+    assert (card.split.train, card.split.validation, card.split.test) == (21, 3, 6)
+    assert card.split.test == len(partition.test)
+    assert card.start_weights == "random, for tests"
+    first, second = card.command.splitlines()
+    assert first.startswith("python -m training fit image_folder ")
+    assert second.startswith("python -m training export image_folder ")
+    assert card.versions["torch"] == torch.__version__
+
+
+def test_the_checkpoint_is_complete(released: Path, colours: Checkpoint) -> None:
+    assert verify(released) == colours.sha256
+    names = sorted(file.name for file in released.parent.iterdir())
+    assert names == ["SHA256SUMS", "colours.md", "colours.pt"]
+    text = released.with_suffix(".md").read_text("utf-8")
+    assert colours.sha256 in text
+    assert f"**{colours.card.scores['kl'].value:.3f}**" in text
+
+
+def test_rated_pictures_with_raters_also_show_the_raters_level(
+    colours: Checkpoint, rated: AffectiveSet, partition: Partition
+) -> None:
+    _, references = score(colours, replace(rated, raters=np.full(len(rated), 15.0)), partition)
+    assert references["raters"]["kl"] == pytest.approx(0), "where all agree, votes are no noise"
+
+
+def test_other_test_pictures_are_refused(
+    colours: Checkpoint, rated: AffectiveSet, partition: Partition
+) -> None:
+    recorded = colours.card.split
+    check_split(recorded, rated, partition)
+    swapped = Partition(train=partition.test, validation=partition.validation, test=partition.train[:6])
+    for parts in (swapped, split(rated, seed=2), split(rated, seed=1, test_share=0.25)):
+        with pytest.raises(EvaluationError, match=r"not those that training kept apart \(6\)"):
+            check_split(recorded, rated, parts)
+
+
+def test_a_split_is_described_by_what_makes_it_again(rated: AffectiveSet, partition: Partition) -> None:
+    described = describe_split(rated, partition, seed=1, min_agreement=0.5, top_classes=3)
+    assert (described.seed, described.min_agreement, described.top_classes) == (1, 0.5, 3)
+    check_split(described, rated, split(rated, seed=1))
+
+
+def test_a_release_that_is_refused_leaves_the_older_one(
+    tmp_path: Path, fitted: Path, released: Path, rated: AffectiveSet, partition: Partition
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(released.parent, models)
+    output = models / "colours.pt"
+    before = {file.name: file.read_bytes() for file in models.iterdir()}
+    more = replace(
+        rated, labels=(*LABELS, "yellow"), agreement=np.hstack([rated.agreement, np.zeros((len(rated), 1))])
+    )
+    others = Partition(train=partition.test, validation=partition.validation, test=partition.train)
+    for pictures, parts in (
+        (replace(rated, labels=LABELS[::-1]), partition),
+        (more, partition),
+        (rated, others),
+    ):
+        with pytest.raises(EvaluationError):
+            release(Run(fitted), pictures, parts, output, version="8", command="")
+    with pytest.raises(RunError, match="holds no run"):
+        release(Run(tmp_path), rated, partition, output, version="8", command="")
+    assert {file.name: file.read_bytes() for file in models.iterdir()} == before
+    assert load(output, torch.device("cpu")).card.version == "7"
