@@ -86,6 +86,7 @@ class Card(_CardPart):
     versions: dict[str, str]
     seed: int
     command: str = Field(description="the commands that made this file")
+    note: str = Field(default="", description="what else a reader of the scores should know")
     limits: str = Field(description="what the checkpoint must not be used for")
 
     @field_validator("labels")

@@ -1,4 +1,4 @@
-"""Draws ``docs/results.png``: three freely licensed photos, what they evoke, and where.
+"""Draws ``docs/results.jpg``: three freely licensed photos, what they evoke, and where.
 
     .venv/dev/bin/python docs/draw_results.py http://localhost:8000
 
@@ -34,8 +34,8 @@ def main() -> None:
     sheet = Image.new("RGB", (max(r.width for r in rows), len(rows) * (HEIGHT + GAP) - GAP), "white")
     for index, each in enumerate(rows):
         sheet.paste(each, (0, index * (HEIGHT + GAP)))
-    path = Path(__file__).with_name("results.png")
-    sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    path = Path(__file__).with_name("results.jpg")
+    sheet.save(path, quality=88, optimize=True)
     print(path)
 
 

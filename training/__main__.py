@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from app import checkpoint as checkpoints
 from training import pretrained
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from training.affective_set import AffectiveSet, Partition
     from training.release import References, Scores
 
-OUT = Console()
+OUT = Console(width=None if sys.stdout.isatty() else 120)  # in a file, nothing tells the width
 REFUSALS = (
     AugmentationError, DataError, EvaluationError, FitError, InceptionError, RunError, WeightsError,
     checkpoints.CheckpointError, OSError,
@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--run", type=Path, required=True, help="folder of the run")
     verb.add_argument("--output", type=Path, required=True, help="the checkpoint, name.pt")
     verb.add_argument("--version", default="1", help="of the checkpoint")
+    verb.add_argument("--note", default="", help="what else a reader of the scores should know, for the card")
     verb.set_defaults(verb=_export)
 
     verb = verbs.add_parser(
@@ -196,7 +197,15 @@ def _export(chosen: argparse.Namespace) -> None:
     run = Run(chosen.run)
     recorded = checkpoints.Split(**run.record()["split"])
     rated, partition = _divided_as(recorded, chosen)
-    card = release(run, rated, partition, chosen.output, version=chosen.version, command=_command(chosen))
+    card = release(
+        run,
+        rated,
+        partition,
+        chosen.output,
+        version=chosen.version,
+        command=_command(chosen),
+        note=chosen.note,
+    )
     _print_scores(card.scores, card.references)
 
 
@@ -249,7 +258,7 @@ def _filtered(
 
 
 def _print_scores(scores: Scores, references: References) -> None:
-    table = Table("figure", "value", "95 % interval", *references)
+    table = Table(Column("figure", no_wrap=True), "value", Column("95 % interval", no_wrap=True), *references)
     for name, figure in scores.items():
         levels = (references[level].get(name) for level in references)
         table.add_row(

@@ -45,6 +45,7 @@ def fill(
     version: str,
     split: Split,
     command: str,
+    note: str = "",
 ) -> Card:
     """A card from what a run wrote down, with its temperature and scores still to be measured."""
     settings = record["settings"]
@@ -72,6 +73,7 @@ def fill(
         },
         seed=settings["seed"],
         command=command,
+        note=note,
         limits=LIMITS,
     )
 
@@ -102,6 +104,7 @@ def to_markdown(card: Card, sha256: str) -> str:
         "",
         *_score_table(card),
         "",
+        *([card.note, ""] if card.note else []),
         *(f"- **{name}**: {text}" for name, text in _REFERENCES.items() if name in card.references),
         "",
         "## How it was made",

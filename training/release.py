@@ -75,7 +75,14 @@ def score(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition) -> 
 
 
 def release(
-    run: Run, rated: AffectiveSet, partition: Partition, output: Path, *, version: str, command: str
+    run: Run,
+    rated: AffectiveSet,
+    partition: Partition,
+    output: Path,
+    *,
+    version: str,
+    command: str,
+    note: str = "",
 ) -> Card:
     """Export a run's best epoch with its card, in TorchScript and in Markdown.
 
@@ -99,7 +106,9 @@ def release(
     )
     restore(run.best, network, None)
     made_by = [*record["earlier_commands"], record["command"], command]
-    card = cards.fill(record, name=output.stem, version=version, split=split, command="\n".join(made_by))
+    card = cards.fill(
+        record, name=output.stem, version=version, split=split, command="\n".join(made_by), note=note
+    )
     exported = _written(network, card, output)
     logits = logits_of(exported, rated, partition.validation)
     card = card.model_copy(

@@ -23,7 +23,14 @@ RECORD: dict[str, Any] = {
 @pytest.fixture
 def card() -> Card:
     split = tiny_card().split.model_copy(update={"test": 400, "validation": 200, "seed": 3})
-    return fill(RECORD, name="two", version="1.2", split=split, command="python -m training fit\nand export")
+    return fill(
+        RECORD,
+        name="two",
+        version="1.2",
+        split=split,
+        command="python -m training fit\nand export",
+        note="Mind the gap.",
+    )
 
 
 def test_a_card_is_filled_from_the_record_of_a_run(card: Card) -> None:
@@ -35,6 +42,8 @@ def test_a_card_is_filled_from_the_record_of_a_run(card: Card) -> None:
     assert dt.date.fromisoformat(card.created) <= dt.datetime.now(dt.UTC).date()
     assert card.versions.keys() == {"python", "torch", "torchvision", "pillow", "numpy"}
     assert "not be used to diagnose" in card.limits
+    assert "Mind the gap." in to_markdown(card, "")
+    assert "Mind the gap." not in to_markdown(card.model_copy(update={"note": ""}), "")
     assert (card.temperature, card.scores, card.references) == (1, {}, {}), "still to be measured"
     assert Card.model_validate_json(card.model_dump_json()) == card
 
