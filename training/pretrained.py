@@ -14,6 +14,7 @@ import re
 import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -69,9 +70,16 @@ def load(source: str | Path) -> StartWeights:
     """
     if str(source) == TORCHVISION:
         weights = Inception_V3_Weights.IMAGENET1K_V1
+        try:
+            state = weights.get_state_dict(progress=True, check_hash=True)
+        except URLError as error:
+            raise WeightsError(
+                f"torchvision's weights cannot be downloaded ({error.reason}); pass --weights with a file of "
+                "start weights, for example one that `python -m training weights` makes"
+            ) from error
         # torchvision's transform_input undoes its own normalisation: the network really sees -1..1.
         return StartWeights(
-            weights.get_state_dict(progress=True, check_hash=True),
+            state,
             mean=0.5,
             std=0.5,
             count_border=True,

@@ -196,7 +196,7 @@ def test_frequencies_of_a_table_of_votes(votes: Path, capsys: pytest.CaptureFixt
     words = ["frequencies", "cap_d", str(votes), "--ignore-column", "brightness"]
     assert main([*words, "--min-agreement", "0.5", "--top-classes", "2"]) == 0
     _, err = capsys.readouterr()
-    assert "CAP-D" in err
+    assert "cap_d" in err
     assert rows_of(err) == [
         ["disgust", "5", "3"],
         ["fear", "1", "0"],
@@ -212,7 +212,7 @@ def test_a_table_with_a_missing_picture_is_refused_or_skipped(
     (votes.parent / "images" / "p11.png").unlink()
     words = ["frequencies", "cap_d", str(votes), "--ignore-column", "brightness"]
     assert main(words) == 1
-    assert "1 of 12 pictures of CAP-D cannot be read" in said(capsys)[1]
+    assert "1 of 12 pictures of cap_d cannot be read" in said(capsys)[1]
     assert main([*words, "--skip-missing"]) == 0
     assert ["fear", "0", "0"] in rows_of(capsys.readouterr().err)
 

@@ -14,7 +14,7 @@ from torchvision.models.inception import Inception3
 
 from app.checkpoint import DataSource
 from training.inception import build
-from training.pretrained import WeightsError, from_nsfwjs, load
+from training.pretrained import TORCHVISION, WeightsError, from_nsfwjs, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -185,3 +185,10 @@ def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
     package.write_text("not a package")
     with pytest.raises(WeightsError, match=r"other\.tgz is not a package"):
         from_nsfwjs(package, tmp_path / "out.safetensors")
+
+
+def test_a_failed_download_says_what_to_do_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # where nothing has been downloaded yet
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
+    with pytest.raises(WeightsError, match=r"cannot be downloaded .* pass --weights"):
+        load(TORCHVISION)

@@ -32,7 +32,7 @@ def table(tmp_path: Path) -> Path:
     [(True, ["gone", "text", "cut"]), (False, ["gone", "text"])],  # a header does not show cut pixels
 )
 def test_all_unusable_pictures_are_listed(table: Path, bad: list[str], *, near_duplicates: bool) -> None:
-    with pytest.raises(DataError, match=rf"{len(bad)} of 5 pictures of CAP-D cannot be read") as caught:
+    with pytest.raises(DataError, match=rf"{len(bad)} of 5 pictures of table cannot be read") as caught:
         load("cap_d", table, SourceOptions(near_duplicates=near_duplicates))
     assert len(caught.value.problems) == len(bad)
     assert all(name in problem for name, problem in zip(bad, caught.value.problems, strict=True))
