@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -76,17 +77,13 @@ class Job(Generic[Result]):
 
     def succeed(self, result: Result) -> None:
         """Hand over the result, unless nobody waits any more."""
-        try:
+        with suppress(InvalidStateError):  # the client may leave in this very moment
             self.answer.set_result(result)
-        except InvalidStateError:
-            self.answer.cancelled()  # the client left in this very moment
 
     def fail(self, error: BaseException) -> None:
         """Hand over an error, unless nobody waits any more."""
-        try:
+        with suppress(InvalidStateError):
             self.answer.set_exception(error)
-        except InvalidStateError:
-            self.answer.cancelled()
 
 
 @dataclass(eq=False)
