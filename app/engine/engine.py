@@ -57,13 +57,13 @@ class Engine:
 
         Takes and raises what `predict` does.
         """
-        self._worker.check_room_for_dream()
-        prediction = await self.predict(pixels, deadline=deadline)
-        chosen = int(prediction.probabilities.argmax()) if emotion is None else emotion
-        dream = await asyncio.to_thread(Dream, pixels, chosen, self._checkpoint, DEFAULTS)
-        job = DreamJob(deadline, dream=dream)
-        self._worker.submit_dream(job)
-        finished = await _answer(job)
+        with self._worker.explanation():
+            prediction = await self.predict(pixels, deadline=deadline)
+            chosen = int(prediction.probabilities.argmax()) if emotion is None else emotion
+            dream = await asyncio.to_thread(Dream, pixels, chosen, self._checkpoint, DEFAULTS)
+            job = DreamJob(deadline, dream=dream)
+            self._worker.submit_dream(job)
+            finished = await _answer(job)
         return Explanation(
             emotion=chosen,
             prediction=prediction,

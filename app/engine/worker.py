@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from app.engine.jobs import DreamJob, Job, Prediction, PredictionJob
 from app.explain.dream import DEFAULTS, Dream, take_step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CLOSED = "the engine takes no requests now"
 _MEMORY = 0.2
 """Weight of the newest batch in the running mean of the time a picture takes."""
 
@@ -75,7 +77,9 @@ class Worker:
         self._running: list[DreamJob] = []
         self._accepting = False
         self._stopping = False
-        self._seconds = {PredictionJob: 0.1, DreamJob: 1.0}
+        self._given_up = False
+        self._explanations = 0
+        self._pace = {PredictionJob: 0.1, DreamJob: 1.0}  # seconds for one, until the first are done
         self.thread = threading.Thread(target=self._live, name="engine", daemon=True)
 
     @property
@@ -90,16 +94,51 @@ class Worker:
             QueueFull: as many wait as may wait.
             EngineStopped: nothing is taken now.
         """
-        self._submit(job, self._predictions, self._limits.max_predictions)
+        with self._turn:
+            if not self._accepting:
+                raise EngineStopped(_CLOSED)
+            if len(self._predictions) >= self._limits.max_predictions:
+                # Those whose clients have left make room at once, not when their turn comes.
+                self._predictions = deque(waiting for waiting in self._predictions if waiting.wanted)
+            if (waiting := len(self._predictions)) >= self._limits.max_predictions:
+                raise QueueFull(f"{waiting} predictions wait already", waiting * self._pace[PredictionJob])
+            self._predictions.append(job)
+            self._turn.notify()
+
+    @contextmanager
+    def explanation(self) -> Iterator[None]:
+        """Hold the place of one explanation, from before its prediction until after its dream.
+
+        Its dream is then taken even if the worker has been told to stop meanwhile.
+
+        Raises:
+            QueueFull: as many are held as may run and wait.
+            EngineStopped: nothing is taken now.
+        """
+        with self._turn:
+            if not self._accepting:
+                raise EngineStopped(_CLOSED)
+            if (held := self._explanations) >= self._max_running + self._limits.max_explanations:
+                raise QueueFull(f"{held} explanations are under way already", held * self._pace[DreamJob])
+            self._explanations += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._explanations -= 1
+                self._turn.notify()
 
     def submit_dream(self, job: DreamJob) -> None:
-        """Queue a dream; raises as `submit_prediction` does."""
-        self._submit(job, self._dreams, self._limits.max_explanations)
+        """Queue the dream of an explanation that holds a place.
 
-    def check_room_for_dream(self) -> None:
-        """Raise what `submit_dream` would raise now."""
+        Raises:
+            EngineStopped: what was accepted has been given up.
+        """
         with self._turn:
-            self._check_room(DreamJob, self._dreams, self._limits.max_explanations)
+            if self._given_up:
+                raise EngineStopped(_CLOSED)
+            self._dreams.append(job)
+            self._turn.notify()
 
     def open(self) -> None:
         """Take requests from now on, unless it was stopped already."""
@@ -114,32 +153,17 @@ class Worker:
             self._turn.notify()
 
     def abandon(self, reason: str) -> None:
-        """Answer everything that still waits with `EngineStopped`."""
+        """Answer everything that still waits with `EngineStopped`, and let the thread end."""
         with self._turn:
             self._accepting = False
-            self._stopping = True
+            self._stopping = self._given_up = True
             left: list[Job[Prediction] | Job[DreamJob]] = [*self._predictions, *self._dreams, *self._running]
             self._predictions.clear()
             self._dreams.clear()
             self._running.clear()
+            self._turn.notify()
         for job in left:
             job.fail(EngineStopped(reason))
-
-    def _submit(self, job: PredictionJob | DreamJob, queue: deque[Any], room: int) -> None:
-        with self._turn:
-            self._check_room(type(job), queue, room)
-            queue.append(job)
-            self._turn.notify()
-
-    def _check_room(self, kind: type, queue: deque[Any], room: int) -> None:
-        if not self._accepting:
-            raise EngineStopped("the engine takes no requests now")
-        if len(queue) >= room:
-            # Those whose clients have left make room at once, not when their turn comes.
-            for gone in [waiting for waiting in queue if not waiting.wanted]:
-                queue.remove(gone)
-        if len(queue) >= room:
-            raise QueueFull(f"{len(queue)} requests wait already", len(queue) * self._seconds[kind])
 
     def _live(self) -> None:
         try:
@@ -159,7 +183,7 @@ class Worker:
         """
         with self._turn:
             while not (self._predictions or self._dreams or self._running):
-                if self._stopping:
+                if self._stopping and (self._given_up or not self._explanations):
                     return False
                 self._turn.wait()
             batch = self._next_predictions()
@@ -254,7 +278,7 @@ class Worker:
             self._running = [job for job in self._running if job not in finished]
 
     def _learn_pace(self, kind: type, seconds: float) -> None:
-        self._seconds[kind] += _MEMORY * (seconds - self._seconds[kind])
+        self._pace[kind] += _MEMORY * (seconds - self._pace[kind])
 
     def _warm_up(self) -> None:
         """Let the network run once at every batch size and dream size, so that no request pays for it."""

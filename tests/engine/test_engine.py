@@ -11,8 +11,6 @@ import torch
 
 from app.checkpoint import load
 from app.engine import DeadlinePassed, Engine, EngineLimits, EngineStopped, ModelFailed, QueueFull
-from app.engine.jobs import DreamJob
-from app.explain.dream import DEFAULTS, Dream
 from tests.tiny import LABELS, SIDE, write_checkpoint
 
 if TYPE_CHECKING:
@@ -98,11 +96,18 @@ async def test_a_passed_deadline_is_told_at_the_deadline(checkpoint: Checkpoint)
 async def test_too_many_explanations_are_refused_before_they_cost_a_prediction(
     checkpoint: Checkpoint,
 ) -> None:
-    engine = motionless(checkpoint, EngineLimits(max_explanations=1))
-    engine._worker.submit_dream(DreamJob(in_time(), dream=Dream(RED, 0, checkpoint, DEFAULTS)))
-    with pytest.raises(QueueFull):
+    engine = motionless(checkpoint, EngineLimits(max_explanations=1, running_explanations=1))
+    under_way = [asyncio.create_task(engine.explain(RED, 0, deadline=in_time())) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull) as refused:
         await engine.explain(RED, 0, deadline=in_time())
-    assert not engine._worker._predictions
+    assert refused.value.retry_after > 0
+    assert len(engine._worker._predictions) == 2
+    under_way[0].cancel()
+    await asyncio.gather(under_way[0], return_exceptions=True)
+    with pytest.raises(DeadlinePassed):  # there is room again
+        await engine.explain(RED, 0, deadline=in_time(0.01))
+    under_way[1].cancel()
 
 
 async def test_a_picture_that_breaks_the_network_fails_alone(frail: Checkpoint) -> None:
@@ -133,9 +138,7 @@ async def test_draining_answers_everything_that_was_accepted(checkpoint: Checkpo
     async with running(checkpoint, EngineLimits(max_batch=2)) as engine:
         accepted = [asyncio.create_task(engine.predict(GREEN, deadline=in_time())) for _ in range(50)]
         accepted_dream = asyncio.create_task(engine.explain(GREEN, None, deadline=in_time()))
-        await asyncio.gather(*accepted[:5])
-        while not (engine._worker._dreams or engine._worker._running or accepted_dream.done()):  # noqa: ASYNC110
-            await asyncio.sleep(0)  # until its prediction is there and the dream itself is accepted
+        await asyncio.sleep(0)  # all are accepted, the dream's prediction as the last of them
         await engine.drain(30)
         answers = await asyncio.gather(*accepted)
         assert LABELS[(await accepted_dream).emotion] == "joy"

@@ -151,3 +151,30 @@ def test_a_batch_that_breaks_is_halved_until_the_culprit_is_alone(
     failed = [index for index, job in enumerate(jobs) if job.answer.exception() is not None]
     assert failed == [5]
     assert isinstance(jobs[5].answer.exception(), ModelFailed)
+
+
+def test_a_stopped_worker_waits_for_the_dream_of_an_explanation_that_it_accepted(
+    checkpoint: Checkpoint,
+) -> None:
+    worker = opened(checkpoint)
+    with worker.explanation():
+        job = prediction(worker)
+        worker.stop()
+        assert worker.take_turn()
+        assert job.answer.done()
+        explained = dream(worker, checkpoint)  # its prediction is there; only now can the dream be asked for
+        for _ in range(STEPS):
+            assert worker.take_turn()
+        assert explained.answer.done()
+        with pytest.raises(EngineStopped):
+            prediction(worker)
+    assert not worker.take_turn()
+
+
+def test_what_was_given_up_is_told_to_whoever_asks_for_its_dream(checkpoint: Checkpoint) -> None:
+    worker = opened(checkpoint)
+    with worker.explanation():
+        worker.abandon("for the test")
+        with pytest.raises(EngineStopped):
+            dream(worker, checkpoint)
+        assert not worker.take_turn()
