@@ -140,10 +140,16 @@ def listed_sha256(path: Path) -> str:
     if not sums.is_file():
         raise CheckpointError(f"{sums} is missing: it must list the sha256 of {path.name}")
     for line in sums.read_text("utf-8", errors="replace").splitlines():
-        digest, _, name = line.partition(" ")
-        if name.strip().removeprefix("*") == path.name:
+        digest, name = split_sum(line)
+        if name == path.name:
             return digest.lower()
     raise CheckpointError(f"{sums} does not list {path.name}")
+
+
+def split_sum(line: str) -> tuple[str, str]:
+    """Digest and file name of one line that ``sha256sum`` wrote, in text or binary mode."""
+    digest, _, name = line.partition(" ")
+    return digest, name.strip().removeprefix("*")
 
 
 def verify(path: Path) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.inception import BasicConv2d
 
-from app.checkpoint import CARD_FILE, CHECKSUMS, sha256_of, torchscript
+from app.checkpoint import CARD_FILE, CHECKSUMS, sha256_of, split_sum, torchscript
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +50,5 @@ def _list_digest(path: Path, digest: str) -> None:
     """Put the file's line into ``SHA256SUMS`` (the format of ``sha256sum``), in place of an older one."""
     sums = path.parent / CHECKSUMS
     lines = sums.read_text("utf-8").splitlines() if sums.exists() else []
-    others = [line for line in lines if line and _listed_name(line) != path.name]
+    others = [line for line in lines if line and split_sum(line)[1] != path.name]
     sums.write_text("\n".join(sorted([*others, f"{digest}  {path.name}"], key=str.split)) + "\n", "utf-8")
-
-
-def _listed_name(line: str) -> str:
-    return line.partition(" ")[2].strip().removeprefix("*")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,8 +20,6 @@ from training.metrics import measure_with_intervals, reference_levels
 from training.run import restore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from app.checkpoint import Card, Checkpoint, Score
     from training.affective_set import AffectiveSet, Partition
     from training.run import Run
@@ -86,8 +87,8 @@ def release(
 ) -> Card:
     """Export a run's best epoch with its card, in TorchScript and in Markdown.
 
-    The temperature is fitted on the validation pictures; the scores are those of the exported file on the
-    test pictures.
+    The temperature is fitted on the validation pictures; the scores are those of an exported file on the
+    test pictures. `output` is written once, when its card is complete.
 
     Raises:
         EvaluationError: the pictures are not those of the run.
@@ -109,19 +110,20 @@ def release(
     card = cards.fill(
         record, name=output.stem, version=version, split=split, command="\n".join(made_by), note=note
     )
-    exported = _written(network, card, output)
+    exported = _as_served(network, card)
     logits = logits_of(exported, rated, partition.validation)
-    card = card.model_copy(
-        update={"temperature": fit_temperature(logits, rated.agreement[partition.validation])}
-    )
-    scores, references = score(_written(network, card, output), rated, partition)
+    temperature = fit_temperature(logits, rated.agreement[partition.validation])
+    card = card.model_copy(update={"temperature": temperature})
+    scores, references = score(replace(exported, card=card), rated, partition)
     card = card.model_copy(update={"scores": scores, "references": references})
     digest = export.write(network, card, output)
     output.with_suffix(".md").write_text(cards.to_markdown(card, digest), "utf-8")
     return card
 
 
-def _written(network: EmotionInception, card: Card, output: Path) -> Checkpoint:
-    """The checkpoint as the service would load it: what is measured is the file, not the network."""
-    export.write(network, card, output)
-    return checkpoints.load(output, torch.device("cpu"))
+def _as_served(network: EmotionInception, card: Card) -> Checkpoint:
+    """The checkpoint as the service would load it: what is measured is a file, not the network."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.pt"
+        export.write(network, card, path)
+        return checkpoints.load(path, torch.device("cpu"))

@@ -60,7 +60,7 @@ class Engine:
         with self._worker.explanation():
             prediction = await self.predict(pixels, deadline=deadline)
             chosen = int(prediction.probabilities.argmax()) if emotion is None else emotion
-            dream = await asyncio.to_thread(Dream, pixels, chosen, self._checkpoint, DEFAULTS)
+            dream = Dream(pixels, chosen, self._checkpoint, DEFAULTS)
             job = DreamJob(deadline, dream=dream)
             self._worker.submit_dream(job)
             finished = await _answer(job)

@@ -57,7 +57,7 @@ DEFAULTS = DreamSettings()
 
 
 class Dream:
-    """One picture's dream. `take_step` moves it on until it is `done`.
+    """One picture's dream. `take_step` moves it on until it is `done`, and touches the device alone.
 
     Args:
         pixels: ``uint8 [3, S, S]``.
@@ -65,6 +65,9 @@ class Dream:
         checkpoint: tells the device and the temperature; the network itself is handed to `take_step`.
         settings: how far and how finely.
     """
+
+    picture: Tensor
+    _previous: Tensor
 
     def __init__(
         self, pixels: NDArray[np.uint8], emotion: int, checkpoint: Checkpoint, settings: DreamSettings
@@ -74,14 +77,12 @@ class Dream:
         self.rise = 0.0
         self.steps_taken = 0
         self._settings = settings
-        self._original = torch.from_numpy(pixels).to(checkpoint.device).float()
-        self._full_side = pixels.shape[-1]
-        self._change = torch.zeros_like(self._original)
-        self._relevance = torch.zeros_like(self._original[0])
+        self._pixels = pixels
+        self._device = checkpoint.device
+        self._full_side: int = pixels.shape[-1]
         self._gradient: Tensor | None = None
-        self._octave = -1
-        self.picture = self._previous = self._base = self._original
-        self._next_octave()
+        self._octave = 0
+        self._begun = False
 
     @property
     def done(self) -> bool:
@@ -91,7 +92,18 @@ class Dream:
     @property
     def side(self) -> int:
         """Of the picture that the next step looks at."""
-        return self.picture.shape[-1]
+        share = self._settings.octaves[self._octave]
+        return min(self._full_side, max(SMALLEST_SIDE, round(self._full_side * share)))
+
+    def begin(self) -> None:
+        """Put the picture on the device, if it is not there yet."""
+        if self._begun:
+            return
+        self._original = torch.from_numpy(self._pixels).to(self._device).float()
+        self._change = torch.zeros_like(self._original)
+        self._relevance = torch.zeros_like(self._original[0])
+        self._begin_octave()
+        self._begun = True
 
     def follow(self, log_odds: float, gradient: Tensor) -> None:
         """Take in what the network says of `picture`, and move on.
@@ -114,7 +126,9 @@ class Dream:
         self.rise += log_odds - self._first_log_odds
         self._relevance += self._to_full(self._octave_relevance[None])[0] * (self.side / self._full_side) ** 2
         self._change = self._to_full(self.picture - self._base)
-        self._next_octave()
+        self._octave += 1
+        if not self.done:
+            self._begin_octave()
 
     def relevance(self) -> NDArray[np.float32]:
         """``[S, S]``, signed; the sum is about `rise`."""
@@ -129,18 +143,13 @@ class Dream:
         """Distance of the relevance's sum from the rise, as a share of the rise."""
         return abs(float(self._relevance.sum()) - self.rise) / max(abs(self.rise), _STILL)
 
-    def _next_octave(self) -> None:
-        self._octave += 1
-        if self.done:
-            return
-        share = self._settings.octaves[self._octave]
-        side = min(self._full_side, max(SMALLEST_SIDE, round(self._full_side * share)))
-        self._base = _resize(self._original, side)
+    def _begin_octave(self) -> None:
+        self._base = _resize(self._original, self.side)
         self._steps_left = self._settings.steps[self._octave]
         self._octave_relevance = torch.zeros_like(self._base[0])
         self._gradient = None
         self._first_log_odds = 0.0
-        self.picture = (self._base + _resize(self._change, side)).clamp(0, 255)
+        self.picture = (self._base + _resize(self._change, self.side)).clamp(0, 255)
         self._previous = self.picture
 
     def _climbed(self, gradient: Tensor) -> Tensor:
@@ -164,6 +173,8 @@ def take_step(network: torch.jit.ScriptModule, dreams: Sequence[Dream]) -> None:
     Raises:
         FloatingPointError: a gradient or a log-odds is not a number; no dream has moved.
     """
+    for dream in dreams:
+        dream.begin()
     with torch.enable_grad():
         pictures = torch.stack([dream.picture for dream in dreams])
         pictures = pictures.to(memory_format=torch.channels_last).requires_grad_()

@@ -85,7 +85,10 @@ def to_png(image: Image.Image, notes: Mapping[str, str]) -> bytes:
 
 
 def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur of ``[S, S]``, its border mirrored. Pillow's own works on bytes only."""
+    """Gaussian blur of ``[S, S]``, its border mirrored.
+
+    Pillow's own works on bytes only, and torch's threads here would fight those of the engine for the cores.
+    """
     reach = round(3 * sigma)
     kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
     kernel /= kernel.sum()
