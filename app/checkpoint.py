@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 CARD_FILE = "card.json"
 CHECKSUMS = "SHA256SUMS"
@@ -188,3 +191,16 @@ def load(path: Path, device: torch.device) -> Checkpoint:
         weight.requires_grad_(requires_grad=False)
     network = network.to(device=device, memory_format=torch.channels_last)
     return Checkpoint(network, card, digest, device)
+
+
+@torch.inference_mode()
+def probabilities(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The share of people expected to feel each emotion, ``[N, K]``; each row sums to 1.
+
+    Args:
+        checkpoint: whose device is used.
+        pictures: ``uint8 [N, 3, S, S]``.
+    """
+    inputs = torch.from_numpy(pictures).to(checkpoint.device, memory_format=torch.channels_last)
+    logits = checkpoint.network(inputs).double() / checkpoint.card.temperature
+    return np.asarray(torch.softmax(logits, dim=1).cpu())

@@ -2,20 +2,24 @@
 
 import asyncio
 import logging
+import signal
+import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
-import torch
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import explain, health, model, openapi, page, predict, problems
-from app.api.deps import make_service
+from app.api import explain, health, metrics, model, openapi, page, predict, problems
+from app.api.deps import Service, make_service
 from app.api.middleware import RequestRecord, UnreadBody
-from app.checkpoint import CheckpointError, load
-from app.engine import Engine
+from app.checkpoint import CheckpointError
+from app.devices import choose_devices
+from app.engine import load_model
+from app.metrics import Metrics
+from app.served import Served
 from app.settings import Settings
 
 logger = logging.getLogger("deepemotion.service")
@@ -30,55 +34,42 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: read from the environment if not given.
     """
     chosen = settings if settings is not None else Settings()
+    counted = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _running(app, chosen):
+        async with _running(chosen, counted) as service:
+            app.state.service = service
             yield
 
     app = FastAPIOffline(
         title="DeepEmotion", version=_version(), description=openapi.DESCRIPTION, lifespan=lifespan
     )
-    for route in (predict, explain, health, model):
+    for route in (predict, explain, health, model, metrics):
         app.include_router(route.router)
     page.install(app)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(RequestRecord)
+    app.add_middleware(RequestRecord, metrics=counted)
     app.add_middleware(UnreadBody)  # added last, so outermost: its lingering is not part of a request's time
     return app
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that the settings name.
-
-    Raises:
-        CheckpointError: a GPU is asked for and there is none such.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise CheckpointError(f"the checkpoint cannot be put on {name}: torch sees no such GPU")
-    return device
-
-
 @asynccontextmanager
-async def _running(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
-    """The service between its start and its end, in ``app.state.service``."""
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+async def _running(settings: Settings, counted: Metrics) -> AsyncIterator[Service]:
+    """The service between its start and its end."""
     try:
-        checkpoint = await asyncio.to_thread(load, settings.checkpoint, choose_device(settings.device))
+        devices = choose_devices(settings.device, settings.threads)
+        first = await asyncio.to_thread(load_model, settings.checkpoint, [device.torch for device in devices])
     except CheckpointError as error:
         logger.error("cannot start: %s", error)  # noqa: TRY400 - the message is enough; the server adds a stack
         raise
-    service = make_service(settings, checkpoint)
-    app.state.service = service
-    service.engine.start()
-    announcing = asyncio.create_task(_announce(service.engine, checkpoint.sha256))
+    service = make_service(settings, first, devices, counted)
+    service.engine.start(first)
+    announcing = asyncio.create_task(_announce(service))
     try:
-        yield
+        with _reloading_on_hangup(service.served):
+            yield service
     finally:
         announcing.cancel()
         await service.engine.drain(settings.drain_seconds)
@@ -87,13 +78,40 @@ async def _running(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         logger.info("stopped")
 
 
-async def _announce(engine: Engine, sha256: str) -> None:
+async def _announce(service: Service) -> None:
     """Log once when the engine is warm, which the server below cannot know."""
     started = time.monotonic()
-    while not engine.ready:  # noqa: ASYNC110 - the engine has no loop of ours to set an event in
+    while not service.engine.ready:  # noqa: ASYNC110 - the engine has no loop of ours to set an event in
         await asyncio.sleep(READY_POLL_SECONDS)
-    fields = {"seconds": round(time.monotonic() - started, 2), "sha256": sha256}
+    fields = {"seconds": round(time.monotonic() - started, 2), "sha256": service.served.current.sha256}
     logger.info("ready", extra={"fields": fields})
+
+
+@contextmanager
+def _reloading_on_hangup(served: Served) -> Iterator[None]:
+    """Let SIGHUP read the checkpoint again; only a process's main thread can be told of signals."""
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        with suppress(CheckpointError):  # the log says why, and the old checkpoint stays
+            await served.reload()
+
+    def hang_up() -> None:
+        task = loop.create_task(reload())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        for task in tasks:
+            task.cancel()
 
 
 def _version() -> str:

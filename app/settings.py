@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.picture import MAX_PIXELS
@@ -31,15 +31,16 @@ class Settings(BaseSettings):
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
-        description="where the network runs; auto takes the first GPU if there is one",
+        pattern=r"^(auto|cpu|cuda|cuda:\d{1,2}(,cuda:\d{1,2}){0,63})$",
+        description="where the network runs: cuda is every GPU, cuda:0,cuda:2 those two, cpu every CPU "
+        "socket; auto is cuda if there is a GPU, else cpu. Each device gets a copy of the network",
     )
     threads: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="CPU threads of one operation; unset leaves torch's choice, all cores, which is too many "
-        "where several services share a machine",
+        description="CPU threads of one operation; unset takes as many as the processors that affinity and "
+        "the container's quota allow",
     )
 
     host: str = Field(
@@ -93,11 +94,16 @@ class Settings(BaseSettings):
         le=1024,
         description="pictures in one forward pass; more gains little on a CPU and delays whoever came first",
     )
+    hang_seconds: Seconds = Field(
+        default=60.0,
+        description="one batch or gradient step that takes longer has hung: its requests are answered 503, "
+        "and its thread is replaced",
+    )
     max_predictions: int = Field(
         default=128,
         ge=1,
         le=100_000,
-        description="predictions waiting; more are refused at once, rather than late",
+        description="predictions under way, decoding included; more are refused at once, rather than late",
     )
     max_explanations: int = Field(
         default=16,
@@ -118,6 +124,13 @@ class Settings(BaseSettings):
         le=3600,
         allow_inf_nan=False,
         description="time to finish what was accepted once asked to stop; Kubernetes kills after 30 s",
+    )
+
+    admin_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="what POST /v1/model/reload wants as a bearer token; unset refuses it to everybody, and "
+        "SIGHUP remains",
     )
 
     @model_validator(mode="after")

@@ -1,16 +1,21 @@
 """What the routes need, made once when the service starts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
+import torch
 from fastapi import Depends, Request
 
 from app.api.refusals import NotReady
 from app.api.schemas import ModelName
 from app.api.upload import UploadMemory
 from app.api.workers import Workers
-from app.checkpoint import Checkpoint
-from app.engine import Engine, EngineLimits
+from app.devices import Device
+from app.engine import Engine, EngineLimits, Model
+from app.metrics import Metrics
+from app.served import Served
 from app.settings import Settings
 
 
@@ -19,32 +24,44 @@ class Service:
     """The parts of a running service, kept in ``app.state.service``."""
 
     settings: Settings
-    checkpoint: Checkpoint
+    served: Served
     engine: Engine
+    metrics: Metrics
     uploads: UploadMemory
     decoding: Workers
     drawing: Workers  # apart from decoding, so that drawing a large heat map holds up no prediction
 
-    @property
-    def model_name(self) -> ModelName:
-        """Which checkpoint answers."""
-        card = self.checkpoint.card
-        return ModelName(name=card.name, version=card.version, sha256=self.checkpoint.sha256)
+
+def model_name(model: Model) -> ModelName:
+    """Which checkpoint answers."""
+    return ModelName(name=model.card.name, version=model.card.version, sha256=model.sha256)
 
 
-def make_service(settings: Settings, checkpoint: Checkpoint) -> Service:
+def make_service(settings: Settings, model: Model, devices: Sequence[Device], metrics: Metrics) -> Service:
     """The parts with the limits that the settings give them."""
     limits = EngineLimits(
         max_batch=settings.max_batch,
         max_predictions=settings.max_predictions,
         max_explanations=settings.max_explanations,
         running_explanations=settings.running_explanations,
+        hang_seconds=settings.hang_seconds,
     )
-    explanations = settings.max_explanations + limits.running_on(checkpoint.device)
+    explanations = settings.max_explanations + sum(limits.running_on(device.torch) for device in devices)
+    engine = Engine(devices, limits, metrics)
+    metrics.watch("ready", "1 when requests are taken", lambda: engine.ready)
+    for device in devices:
+        if device.torch.type == "cuda":
+            metrics.watch(
+                "device_memory_bytes",
+                "allocated on the device by this process",
+                partial(torch.cuda.memory_allocated, device.torch),
+                device=str(device.torch),
+            )
     return Service(
         settings,
-        checkpoint,
-        Engine(checkpoint, limits),
+        Served(model, settings.checkpoint, engine, devices, metrics),
+        engine,
+        metrics,
         uploads=UploadMemory(settings.upload_memory_bytes),
         decoding=Workers(
             "decode", threads=settings.decode_threads, most=settings.max_predictions + explanations

@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from fastapi.exceptions import RequestValidationError
 
 from app.api.refusals import (
+    AdminDisabled,
     BadMultipart,
+    BeyondRepair,
     BodyTooLarge,
     BodyTooSlow,
     Busy,
     MissingFile,
+    NotAllowed,
     NotReady,
     TooManyFiles,
     UnknownEmotion,
     UnknownView,
     UnsupportedMediaType,
 )
-from app.engine import DeadlinePassed, EngineStopped, ModelFailed, QueueFull
+from app.checkpoint import CheckpointError
+from app.engine import DeadlinePassed, DeviceLost, EngineStopped, ModelFailed, QueueFull
 from app.picture import BrokenPicture, EmptyPicture, TooManyPixels, UnsupportedPicture
 
 
@@ -137,6 +141,27 @@ TABLE: dict[type[Exception], Kind] = {
         "choose one that is allowed, or leave the parameter out",
         "there is no such view; choose one of: overlay, heatmap, dream",
     ),
+    NotAllowed: Kind(
+        401,
+        "not-allowed",
+        "This is for the operator alone",
+        "send the admin key as a bearer token: Authorization: Bearer <DEEPEMOTION_ADMIN_KEY>",
+        "the admin key is missing or wrong",
+    ),
+    AdminDisabled: Kind(
+        403,
+        "admin-disabled",
+        "The service has no admin key",
+        "set DEEPEMOTION_ADMIN_KEY and start the service again, or send SIGHUP to its process",
+        "no admin key is configured, so nobody may do this over HTTP",
+    ),
+    CheckpointError: Kind(
+        422,
+        "checkpoint-refused",
+        "The new checkpoint is refused, and the old one goes on answering",
+        "put a checkpoint that can be trusted in the folder, list it in SHA256SUMS, and ask again",
+        "SHA256SUMS does not list emotion6.pt",
+    ),
     RequestValidationError: Kind(
         422,
         "invalid-request",
@@ -149,7 +174,7 @@ TABLE: dict[type[Exception], Kind] = {
         "queue-full",
         "Too many requests are waiting",
         _LATER,
-        "128 predictions are waiting already",
+        "as many predictions are under way as may be: 128",
         retry_after=1.0,
     ),
     Busy: Kind(
@@ -177,6 +202,14 @@ TABLE: dict[type[Exception], Kind] = {
         "the network is warming up, or the service is stopping",
         retry_after=2.0,
     ),
+    BeyondRepair: Kind(
+        503,
+        "beyond-repair",
+        "The process must be restarted",
+        "restart the process, and look at the device if this happens again",
+        "the device has hung several times, and only a new process can free it",
+        retry_after=30.0,
+    ),
     EngineStopped: Kind(
         503,
         "stopping",
@@ -186,11 +219,20 @@ TABLE: dict[type[Exception], Kind] = {
         fixed_detail=True,
         retry_after=5.0,
     ),
+    DeviceLost: Kind(
+        503,
+        "device-lost",
+        "The device failed while it worked on this picture",
+        _LATER,
+        "the device's thread died or hung; it is being replaced",
+        fixed_detail=True,
+        retry_after=2.0,
+    ),
     DeadlinePassed: Kind(
         504,
         "deadline-passed",
         "The answer would have come too late",
-        "send the request again when the service is less busy",
+        "send the request again when the service is less busy, or allow more time",
         "the deadline passed before the picture was answered",
     ),
     ModelFailed: Kind(

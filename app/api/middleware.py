@@ -20,20 +20,24 @@ from app.telemetry import log_failure, log_request
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from app.metrics import Metrics
+
 REQUEST_ID = "X-Request-ID"
 LINGER_SECONDS = 2.0
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestRecord:
-    """Names each request, logs it when it ends, and answers what nothing else answered.
+    """Names each request, logs and counts it when it ends, and answers what nothing else answered.
 
     The client's own ``X-Request-ID`` is kept when it is short and harmless. An error that no handler knows
     becomes a problem here, so that it too carries the id and nothing of our inside.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; anything else passes unseen."""
@@ -60,7 +64,14 @@ class RequestRecord:
                 raise  # the answer has begun: only the server can still cut it short
             await problem_response(error, request_id)(scope, receive, send_with_id)
         finally:
-            log_request(_facts(scope, status, time.monotonic() - started))
+            self._record(scope, status, time.monotonic() - started)
+
+    def _record(self, scope: Scope, status: int | None, seconds: float) -> None:
+        log_request(_facts(scope, status, seconds))
+        route = _route(scope) or "none"
+        method = scope["method"] if scope["method"] in _METHODS else "other"  # else a client could add series
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
 
 
 class UnreadBody:
@@ -116,11 +127,17 @@ def _announces_body(scope: Scope) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
+def _route(scope: Scope) -> str | None:
+    """The route's template: a path is the client's text, and may be anything."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path
+
+
 def _facts(scope: Scope, status: int | None, seconds: float) -> dict[str, Any]:
-    """The log line. The route is its template: a path is the client's text, and may be anything."""
+    """The log line."""
     return {
         "method": scope["method"],
-        "route": getattr(scope.get("route"), "path", None),
+        "route": _route(scope),
         "status": status,
         "ms": round(seconds * 1000, 1),
         "request_id": scope["state"]["request_id"],

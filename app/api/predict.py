@@ -1,13 +1,16 @@
 """``POST /predict``: which emotions a picture evokes."""
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import ClientDisconnect
 
-from app.api.deps import RequestId, Service, WarmService
+from app.api.deps import RequestId, Service, WarmService, model_name
 from app.api.disconnect import while_connected
-from app.api.intake import Received, receive, server_timing
+from app.api.intake import Received, UsefulSeconds, receive, server_timing, time_allowed
 from app.api.openapi import PICTURE_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.problems import responses
 from app.api.refusals import (
@@ -22,7 +25,16 @@ from app.api.refusals import (
 )
 from app.api.schemas import Dominant, PredictionResponse
 from app.api.upload import read_upload
-from app.engine import DeadlinePassed, EngineStopped, ModelFailed, Prediction, QueueFull
+from app.engine import (
+    DeadlinePassed,
+    DeviceLost,
+    EngineStopped,
+    Kind,
+    Model,
+    ModelFailed,
+    Prediction,
+    QueueFull,
+)
 from app.picture import BrokenPicture, EmptyPicture, TooManyPixels, UnsupportedPicture
 
 router = APIRouter(tags=["emotions"])
@@ -44,7 +56,9 @@ PICTURE_ERRORS: tuple[type[Exception], ...] = (
     Busy,
     MemoryError,
     EngineStopped,
+    DeviceLost,
     DeadlinePassed,
+    RequestValidationError,
 )
 """What can go wrong with any upload."""
 
@@ -63,44 +77,58 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
     openapi_extra=PICTURE_BODY,
 )
 async def predict(
-    request: Request, response: Response, service: WarmService, request_id: RequestId
+    request: Request,
+    response: Response,
+    service: WarmService,
+    request_id: RequestId,
+    useful: UsefulSeconds = None,
 ) -> PredictionResponse:
     """The probability of each emotion that the checkpoint knows, and the most probable one.
 
     The probabilities say how many of the people who look at the picture would name each emotion as the one
     it evokes; they are estimates with an error, which GET /v1/model states.
     """
-    received, deadline, seconds = await _take_in(request, service)
-    prediction = await while_connected(request, service.engine.predict(received.pixels, deadline=deadline))
+    model = service.served.current
+    seconds = time_allowed(service.settings.predict_seconds, useful)
+    service.engine.check_room(Kind.PREDICTION, deadline=time.monotonic() + seconds)
+    with ExitStack() as held:
+        received, deadline = await _take_in(request, service, model, seconds, held)
+        decoded = time.monotonic()
+        work = service.engine.predict(model, received.pixels, deadline=deadline)
+        prediction = await while_connected(request, work)
     response.headers.update(
-        server_timing(decode=seconds, queue=prediction.queue_seconds, infer=prediction.infer_seconds)
+        server_timing(
+            decode=decoded - deadline + seconds,
+            queue=prediction.queue_seconds,
+            infer=prediction.infer_seconds,
+        )
     )
-    return _answer(service, received, prediction, request_id)
+    return _answer(model, received, prediction, request_id)
 
 
-async def _take_in(request: Request, service: Service) -> tuple[Received, float, float]:
-    """The decoded upload, the deadline of its answer, and the seconds that decoding took.
+async def _take_in(
+    request: Request, service: Service, model: Model, seconds: float, held: ExitStack
+) -> tuple[Received, float]:
+    """The decoded upload and the deadline of its answer; the request's place is left to `held`.
 
     The upload itself, which may be large, is let go of on return: the queue holds decoded input only.
     """
     with service.uploads.share() as take:
         data = await read_upload(request, service.settings, take)
-        started = time.monotonic()
-        deadline = started + service.settings.predict_seconds
-        received = await while_connected(request, receive(request, service, data, deadline=deadline))
-    return received, deadline, time.monotonic() - started
+        deadline = time.monotonic() + seconds
+        held.enter_context(service.engine.place(Kind.PREDICTION, deadline=deadline, left=ClientDisconnect))
+        received = await while_connected(request, receive(request, service, model, data, deadline=deadline))
+    return received, deadline
 
 
-def _answer(
-    service: Service, received: Received, prediction: Prediction, request_id: str
-) -> PredictionResponse:
-    labels = service.checkpoint.card.labels
+def _answer(model: Model, received: Received, prediction: Prediction, request_id: str) -> PredictionResponse:
+    labels = model.card.labels
     distribution = dict(zip(labels, prediction.probabilities.tolist(), strict=True))
     dominant = labels[int(prediction.probabilities.argmax())]
     return PredictionResponse(
         distribution=distribution,
         dominant=Dominant(emotion=dominant, probability=distribution[dominant]),
-        model=service.model_name,
+        model=model_name(model),
         image=received.facts,
         request_id=request_id,
     )

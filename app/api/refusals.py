@@ -58,3 +58,15 @@ class Busy(ApiError):
 
 class NotReady(ApiError):
     """The engine takes nothing: it is warming up, stopping, or has failed."""
+
+
+class BeyondRepair(ApiError):
+    """Threads of the device hang that nothing within the process can end."""
+
+
+class NotAllowed(ApiError):
+    """The admin key is missing or wrong."""
+
+
+class AdminDisabled(ApiError):
+    """No admin key is configured, so nobody can have the right one."""

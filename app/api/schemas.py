@@ -72,7 +72,18 @@ class ModelResponse(_Answer):
 
     card: Card
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", examples=[_SHA256])
-    device: str = Field(examples=["cpu"])
+    devices: list[str] = Field(examples=[["cpu"]], description="each has a copy of the network")
+
+
+class ReloadRequest(_Answer):
+    """Which checkpoint is to answer from now on."""
+
+    file: str | None = Field(
+        default=None,
+        max_length=128,
+        examples=["emotion6.pt"],
+        description="a file in the configured checkpoint's folder; left out, the one in use is read again",
+    )
 
 
 class Health(_Answer):

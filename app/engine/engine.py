@@ -1,97 +1,254 @@
-"""The engine as its callers see it: await a prediction or an explanation."""
+"""The engine as its callers see it: take a place, then await a prediction or an explanation."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from app.engine.errors import DeadlinePassed
-from app.engine.jobs import DreamJob, Explanation, Job, Pixels, Prediction, PredictionJob
-from app.engine.worker import EngineLimits, Worker
-from app.explain.dream import DEFAULTS, Dream
+from app.engine.errors import DeadlinePassed, EngineStopped
+from app.engine.jobs import DreamJob, Dreamt, Explanation, Job, Pixels, Prediction, PredictionJob
+from app.engine.lines import Lines
+from app.engine.worker import Worker
+from app.explain.dream import DEFAULTS, DreamSettings
 
 if TYPE_CHECKING:
-    from app.checkpoint import Checkpoint
+    from collections.abc import Callable, Iterator, Sequence
+
+    from app.devices import Device
+    from app.engine.limits import EngineLimits, Kind
+    from app.engine.model import Model
+    from app.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+CHECK_SECONDS = 0.25
+"""Time between two looks at the workers."""
+LONGEST_BACK_OFF = 30.0
+"""Seconds between two restarts of a worker that never gets warm."""
+MOST_HUNG = 3
+"""Hung threads, which nothing can end, before the process should be restarted as a whole."""
+
 
 class Engine:
-    """An async queue in front of one device. It knows no HTTP.
+    """An async queue in front of one or more devices. It knows no HTTP.
 
-    Whoever awaits may be cancelled at any time: the work is then dropped before it reaches the device.
+    Whoever awaits may be cancelled at any time: the work is then dropped before it reaches a device. A
+    worker that dies or hangs is replaced; what was on its device is answered with `DeviceLost`, and what
+    waited goes on waiting.
+
+    Args:
+        devices: each gets a worker of its own; all take from the same two lines.
+        limits: what bounds it.
+        metrics: where it counts.
+        clock: monotonic, in seconds; deadlines are by it.
     """
 
-    def __init__(self, checkpoint: Checkpoint, limits: EngineLimits) -> None:
-        self._checkpoint = checkpoint
-        self._worker = Worker(checkpoint, limits)
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        limits: EngineLimits,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._devices = tuple(devices)
+        self._limits = limits
+        self._metrics = metrics
+        running = sum(limits.running_on(device.torch) for device in devices)
+        self._lines = Lines(limits, running, metrics, clock=clock)
+        self._workers = [self._new_worker(index) for index in range(len(devices))]
+        self._restarts = [0] * len(devices)
+        self._restart_at: list[float | None] = [None] * len(devices)
+        self._hung = 0
+        self._model: Model | None = None
+        self._watching: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Start the worker, which warms up and then takes requests."""
-        self._worker.thread.start()
+    def start(self, model: Model) -> None:
+        """Start the workers, which warm up and then take requests. Needs a running event loop."""
+        self._model = model
+        for worker in self._workers:
+            worker.start(model)
+        self._watching = asyncio.create_task(self._watch())
 
     @property
     def ready(self) -> bool:
         """Whether requests are taken."""
-        return self._worker.accepting
+        return self._lines.accepting
 
-    async def predict(self, pixels: Pixels, *, deadline: float) -> Prediction:
-        """The emotions that a picture evokes.
+    @property
+    def beyond_repair(self) -> bool:
+        """Whether so many threads hang that only a new process helps."""
+        return self._hung >= MOST_HUNG
 
-        Args:
-            pixels: ``uint8 [3, S, S]`` with the card's S.
-            deadline: a value of `time.monotonic`.
+    def check_room(self, kind: Kind, *, deadline: float) -> None:
+        """Refuse what could not be taken now, before anything is spent on it.
 
         Raises:
-            QueueFull: too many requests wait.
+            QueueFull: there is no place, or no hope to be answered in time.
+            EngineStopped: nothing is taken now.
+        """
+        self._lines.check_room(kind, deadline)
+
+    @contextmanager
+    def place(
+        self, kind: Kind, *, deadline: float, left: type[BaseException] = asyncio.CancelledError
+    ) -> Iterator[None]:
+        """Hold a place for one request, from before its decoding until its answer; how that ends is counted.
+
+        Args:
+            kind: of request.
+            deadline: by the engine's clock.
+            left: what is raised within when nobody waits for the answer any more.
+
+        Raises:
+            QueueFull, EngineStopped: see `check_room`.
+        """
+        self._lines.hold(kind, deadline)
+        try:
+            yield
+        except (asyncio.CancelledError, left):
+            self._metrics.abandoned.labels(kind).inc()
+            raise
+        except DeadlinePassed:
+            self._metrics.expired.labels(kind).inc()
+            raise
+        finally:
+            self._lines.release(kind)
+
+    async def predict(self, model: Model, pixels: Pixels, *, deadline: float) -> Prediction:
+        """The emotions that a picture evokes. Hold a `place` meanwhile.
+
+        Args:
+            model: what answers.
+            pixels: ``uint8 [3, S, S]`` with the card's S.
+            deadline: by the engine's clock.
+
+        Raises:
             DeadlinePassed: the deadline passed first.
-            EngineStopped: the engine does not run, or stopped meanwhile.
+            EngineStopped: the engine was stopped before this could be answered.
+            DeviceLost: the device failed meanwhile.
             ModelFailed: the network failed on this picture.
         """
-        job = PredictionJob(deadline, pixels=pixels)
-        self._worker.submit_prediction(job)
-        return await _answer(job)
+        job = PredictionJob(model, pixels, deadline, self._lines.clock())
+        self._lines.submit(job)
+        return await self._answer(job)
 
-    async def explain(self, pixels: Pixels, emotion: int | None, *, deadline: float) -> Explanation:
+    async def explain(
+        self,
+        model: Model,
+        pixels: Pixels,
+        emotion: int | None,
+        *,
+        deadline: float,
+        settings: DreamSettings = DEFAULTS,
+    ) -> Explanation:
         """What in a picture raises or lowers an emotion; None is the dominant one.
 
         Takes and raises what `predict` does.
         """
-        with self._worker.explanation():
-            prediction = await self.predict(pixels, deadline=deadline)
-            chosen = int(prediction.probabilities.argmax()) if emotion is None else emotion
-            dream = Dream(pixels, chosen, self._checkpoint, DEFAULTS)
-            job = DreamJob(deadline, dream=dream)
-            self._worker.submit_dream(job)
-            finished = await _answer(job)
-        return Explanation(
-            emotion=chosen,
-            prediction=prediction,
-            relevance=dream.relevance(),
-            dreamed=dream.dreamed(),
-            original=pixels,
-            rise=dream.rise,
-            completeness_error=dream.completeness_error,
-            steps=dream.steps_taken,
-            queue_seconds=prediction.queue_seconds + finished.queue_seconds,
-            infer_seconds=prediction.infer_seconds + finished.infer_seconds,
-        )
+        prediction = await self.predict(model, pixels, deadline=deadline)
+        chosen = int(prediction.probabilities.argmax()) if emotion is None else emotion
+        job = DreamJob(model, pixels, deadline, self._lines.clock(), emotion=chosen, settings=settings)
+        self._lines.submit(job)
+        return _explanation(job, prediction, await self._answer(job))
+
+    async def warm(self, model: Model) -> None:
+        """Let every device run a new model, between the turns, so that no request pays for its first time.
+
+        Workers that are replaced from now on warm this model up.
+
+        Raises:
+            EngineStopped: no device takes work now.
+            Exception: whatever the network raises; go on with the old model then.
+        """
+        if not self.ready:
+            raise EngineStopped("no device is ready to try a new checkpoint")
+        warming = [asyncio.wrap_future(worker.warm(model)) for worker in self._workers if worker.open]
+        await asyncio.gather(*warming)
+        self._model = model
 
     async def drain(self, grace: float) -> None:
-        """Take nothing more, finish what was accepted, and end the worker.
+        """Take nothing more, finish what was accepted, and end the workers.
 
         What is not finished after `grace` seconds is answered with `EngineStopped`.
         """
-        self._worker.stop()
-        if self._worker.thread.is_alive():
-            await asyncio.to_thread(self._worker.thread.join, grace)
-        self._worker.abandon("the service is shutting down")
+        self._lines.stop()
+        end = time.monotonic() + grace
+        while self._alive() and time.monotonic() < end:  # noqa: ASYNC110 - threads give nothing to await
+            await asyncio.sleep(0.01)
+        if self._watching is not None:
+            self._watching.cancel()
+        self._lines.give_up("the service is shutting down")
+        for worker in self._workers:
+            worker.retire("the service is shutting down")
+
+    def check_workers(self) -> None:
+        """Retire a worker that died or hangs, and replace it when its time has come."""
+        now = self._lines.clock()
+        for index, worker in enumerate(self._workers):
+            if worker.open and not worker.hung():
+                self._restarts[index] = 0
+            elif self._restart_at[index] is None and (reason := _trouble(worker)):
+                self._lose(index, reason, now)
+            if (due := self._restart_at[index]) is not None and now >= due:
+                self._replace(index)
+
+    def _alive(self) -> bool:
+        return any(worker.thread.is_alive() for worker in self._workers)
+
+    def _lose(self, index: int, reason: str, now: float) -> None:
+        self._metrics.restarts.labels(reason).inc()
+        self._hung += reason == "hung"
+        wait = min(LONGEST_BACK_OFF, CHECK_SECONDS * (2 ** self._restarts[index] - 1))  # the first at once
+        log.critical("the thread of %s %s; a new one in %g s", self._devices[index].torch, reason, wait)
+        self._workers[index].retire(f"the device's thread {reason}")
+        self._restarts[index] += 1
+        self._restart_at[index] = now + wait
+
+    def _replace(self, index: int) -> None:
+        self._restart_at[index] = None
+        self._workers[index] = self._new_worker(index)
+        if self._model is not None:
+            self._workers[index].start(self._model)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            self.check_workers()
+
+    def _new_worker(self, index: int) -> Worker:
+        return Worker(index, self._devices[index], self._lines, self._limits, self._metrics)
+
+    async def _answer(self, job: Job[Result]) -> Result:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(loop.time() + job.deadline - self._lines.clock()):
+                return await asyncio.wrap_future(job.answer)
+        except TimeoutError as error:
+            raise DeadlinePassed("the deadline passed before the result was there") from error
 
 
-async def _answer(job: Job[Result]) -> Result:
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout_at(loop.time() + job.deadline - job.accepted):
-            return await asyncio.wrap_future(job.answer)
-    except TimeoutError as error:
-        raise DeadlinePassed("the deadline passed before the result was there") from error
+def _trouble(worker: Worker) -> str | None:
+    if worker.died:
+        return "died"
+    return "hung" if worker.hung() else None
+
+
+def _explanation(job: DreamJob, prediction: Prediction, dreamt: Dreamt) -> Explanation:
+    return Explanation(
+        emotion=job.emotion,
+        prediction=prediction,
+        relevance=dreamt.relevance,
+        dreamed=dreamt.dreamed,
+        original=job.pixels,
+        rise=dreamt.rise,
+        completeness_error=dreamt.completeness_error,
+        steps=dreamt.steps,
+        queue_seconds=prediction.queue_seconds + dreamt.queue_seconds,
+        infer_seconds=prediction.infer_seconds + dreamt.infer_seconds,
+    )

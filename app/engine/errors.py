@@ -8,7 +8,7 @@ class EngineError(Exception):
 
 
 class QueueFull(EngineError):
-    """As many requests wait as may wait; nothing was accepted.
+    """As many requests wait as may wait, or as can be answered in time; nothing was accepted.
 
     Attributes:
         retry_after: seconds after which the queue will have moved, by the pace of the last batches.
@@ -24,7 +24,11 @@ class DeadlinePassed(EngineError):
 
 
 class EngineStopped(EngineError):
-    """The engine is not running: it has not started yet, is draining, or has failed."""
+    """The engine is not running: it has not started yet, is draining, or waits for its device."""
+
+
+class DeviceLost(EngineError):
+    """The device's thread died or hung while it worked on this picture."""
 
 
 class ModelFailed(EngineError):

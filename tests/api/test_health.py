@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,6 +9,7 @@ import pytest
 
 from app.checkpoint import Card, sha256_of
 from app.main import create_app
+from tests.api.process import Process
 from tests.api.serving import PATIENCE, serving, slug, wait_until
 from tests.pictures import RED, encoded, noise, plain
 from tests.tiny import tiny_card, write_checkpoint
@@ -46,50 +43,7 @@ def test_model(client: httpx.Client, checkpoint_path: Path) -> None:
     answer = client.get("/v1/model").json()
     assert Card.model_validate(answer["card"]) == tiny_card()
     assert answer["sha256"] == sha256_of(checkpoint_path)
-    assert answer["device"] == "cpu"
-
-
-class Process:
-    """``python -m app serve`` in a process of its own, and its log."""
-
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--port", "0", *arguments],
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as log:
-            self.lines.extend(iter(log.readline, ""))
-
-    def log(self) -> list[dict[str, object]]:
-        """The log so far; every line of it must be JSON."""
-        return [json.loads(line) for line in self.lines.copy()]
-
-    def url(self) -> str:
-        """Where it listens, once it does."""
-        found: list[str] = []
-
-        def listening() -> bool:
-            assert self.process.poll() is None, self.lines
-            words = [word for line in self.log() for word in str(line["message"]).split()]
-            found.extend(word for word in words if word.startswith("http://"))
-            return bool(found)
-
-        wait_until(listening)
-        return found[0]
-
-    def end(self) -> int:
-        """The exit status."""
-        status = self.process.wait(PATIENCE)
-        self._reader.join()
-        return status
+    assert answer["devices"] == ["cpu"]
 
 
 @pytest.fixture

@@ -46,16 +46,21 @@ def test_the_routes(schema: dict[str, Any]) -> None:
         "POST /explain",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
         "GET /v1/model",
+        "POST /v1/model/reload",
     }
 
 
 def test_every_error_is_documented_with_an_example(schema: dict[str, Any]) -> None:
     documented = {name: set(problems(operation)) for name, operation in operations(schema).items()}
     everything = {kind.slug for kind in TABLE.values()}
-    only_explain = {"unknown-emotion", "unknown-view", "invalid-request"}
-    assert documented["POST /explain"] == everything
-    assert documented["POST /predict"] == everything - only_explain
+    only_explain = {"unknown-emotion", "unknown-view"}
+    operators = {"not-allowed", "admin-disabled", "checkpoint-refused", "beyond-repair"}
+    assert documented["POST /explain"] == everything - operators
+    assert documented["POST /predict"] == everything - operators - only_explain
+    assert documented["POST /v1/model/reload"] >= {"not-allowed", "admin-disabled", "checkpoint-refused"}
+    assert documented["GET /healthz"] == {"beyond-repair", "internal"}
     assert documented["GET /readyz"] == {"not-ready", "internal"}
 
 
@@ -101,7 +106,7 @@ def test_an_explanation_is_a_png(schema: dict[str, Any]) -> None:
     assert list(answer["content"]) == ["image/png"]
     assert {"X-DeepEmotion-Emotion", "X-Request-ID", "Server-Timing"} <= set(answer["headers"])
     parameters = {each["name"]: each for each in schema["paths"]["/explain"]["post"]["parameters"]}
-    assert set(parameters) == {"emotion", "view"}
+    assert set(parameters) == {"emotion", "view", "X-DeepEmotion-Timeout"}
     assert parameters["view"]["schema"]["enum"] == ["overlay", "heatmap", "dream"]
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from app.api.schemas import PredictionResponse
 from app.checkpoint import sha256_of
+from tests.api.serving import slug
 from tests.pictures import BLUE, GREEN, RED, encoded, plain
 from tests.tiny import LABELS
 
@@ -79,3 +80,18 @@ def test_an_improper_request_id_is_replaced(client: httpx.Client, given: str) ->
     headers = [(b"X-Request-ID", given.encode("latin-1"))]
     response = client.post("/predict", content=plain(), headers=headers)
     assert re.fullmatch(r"[0-9a-f]{32}", response.headers["x-request-id"])
+
+
+def test_a_client_may_shorten_the_time_but_not_lengthen_it(
+    crowded: httpx.Client, client: httpx.Client
+) -> None:
+    assert client.post("/predict", content=plain(), headers={"X-DeepEmotion-Timeout": "5"}).status_code == 200
+    for path in ("/predict", "/explain"):
+        response = crowded.post(path, content=plain(), headers={"X-DeepEmotion-Timeout": "0.01"})
+        assert (response.status_code, slug(response)) == (504, "deadline-passed")
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon", "4000", ""])
+def test_a_time_that_is_none(client: httpx.Client, seconds: str) -> None:
+    response = client.post("/predict", content=plain(), headers={"X-DeepEmotion-Timeout": seconds})
+    assert (response.status_code, slug(response)) == (422, "invalid-request")

@@ -43,7 +43,7 @@ def test_every_field_says_what_it_is_for() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1", "cuda:0,cuda:12"])
 def test_devices(device: str) -> None:
     assert Settings(device=device).device == device
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import threading
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -9,14 +11,27 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoint import load
-from app.engine import DeadlinePassed, Engine, EngineLimits, EngineStopped, ModelFailed, QueueFull
+from app.checkpoint import Checkpoint, load
+from app.engine import (
+    DeadlinePassed,
+    DeviceLost,
+    Engine,
+    EngineLimits,
+    EngineStopped,
+    Kind,
+    Model,
+    ModelFailed,
+    QueueFull,
+)
+from app.metrics import Metrics
+from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE
 from tests.tiny import LABELS, SIDE, write_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from app.checkpoint import Checkpoint
+    from app.devices import Device
+    from app.engine import Explanation, Prediction
     from app.engine.jobs import Pixels
 
 pytestmark = pytest.mark.anyio
@@ -26,32 +41,51 @@ def in_time(seconds: float = 30.0) -> float:
     return time.monotonic() + seconds
 
 
-def coloured(red: int, green: int, blue: int) -> Pixels:
-    colour = np.array([red, green, blue], np.uint8)
-    return np.broadcast_to(colour[:, None, None], (3, SIDE, SIDE)).copy()
+class Asked:
+    """An engine with its model, asked as the service asks it: with a place."""
 
+    def __init__(
+        self, checkpoint: Checkpoint, limits: EngineLimits | None = None, devices: Sequence[Device] = (CPU,)
+    ) -> None:
+        self.model = Model((checkpoint,) * len(devices))
+        self.metrics = Metrics()
+        self.engine = Engine(devices, limits or EngineLimits(), self.metrics)
 
-RED, GREEN, BLUE, WHITE = (
-    coloured(230, 20, 20), coloured(20, 230, 20), coloured(20, 20, 230), coloured(255, 255, 255)
-)  # fmt: skip
+    async def predict(self, pixels: Pixels, seconds: float = 30.0) -> Prediction:
+        deadline = in_time(seconds)
+        with self.engine.place(Kind.PREDICTION, deadline=deadline):
+            return await self.engine.predict(self.model, pixels, deadline=deadline)
+
+    async def explain(self, pixels: Pixels, emotion: int | None, seconds: float = 30.0) -> Explanation:
+        deadline = in_time(seconds)
+        with self.engine.place(Kind.EXPLANATION, deadline=deadline):
+            return await self.engine.explain(self.model, pixels, emotion, deadline=deadline)
+
+    async def until_ready(self) -> None:
+        async with asyncio.timeout(60):
+            while not self.engine.ready:  # noqa: ASYNC110 - the engine has no loop of ours to set an event in
+                await asyncio.sleep(0.01)
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"deepemotion_{name}", labels) or 0.0
 
 
 @asynccontextmanager
-async def running(checkpoint: Checkpoint, limits: EngineLimits | None = None) -> AsyncIterator[Engine]:
-    engine = Engine(checkpoint, limits or EngineLimits())
-    engine.start()
-    async with asyncio.timeout(60):
-        while not engine.ready:  # noqa: ASYNC110 - the engine has no loop of ours to set an event in
-            await asyncio.sleep(0.01)
-    yield engine
-    await engine.drain(30)
+async def running(
+    checkpoint: Checkpoint, limits: EngineLimits | None = None, devices: Sequence[Device] = (CPU,)
+) -> AsyncIterator[Asked]:
+    asked = Asked(checkpoint, limits, devices)
+    asked.engine.start(asked.model)
+    await asked.until_ready()
+    yield asked
+    await asked.engine.drain(30)
 
 
-def motionless(checkpoint: Checkpoint, limits: EngineLimits | None = None) -> Engine:
+def motionless(checkpoint: Checkpoint, limits: EngineLimits | None = None) -> Asked:
     """An engine that accepts, but whose worker never takes a turn."""
-    engine = Engine(checkpoint, limits or EngineLimits())
-    engine._worker.open()
-    return engine
+    asked = Asked(checkpoint, limits)
+    asked.engine._workers[0].take_requests()
+    return asked
 
 
 @pytest.fixture(scope="module")
@@ -62,61 +96,73 @@ def frail(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 async def test_each_picture_gets_its_own_answer(checkpoint: Checkpoint) -> None:
     pictures = [RED, GREEN, BLUE] * 20
-    async with running(checkpoint) as engine:
-        answers = await asyncio.gather(*(engine.predict(p, deadline=in_time()) for p in pictures))
+    async with running(checkpoint) as asked:
+        answers = await asyncio.gather(*(asked.predict(picture) for picture in pictures))
     dominant = [LABELS[answer.probabilities.argmax()] for answer in answers]
     assert dominant == ["anger", "joy", "sadness"] * 20
     assert all(abs(answer.probabilities.sum() - 1) < 1e-9 for answer in answers)
 
 
 async def test_the_answer_does_not_depend_on_the_batch(checkpoint: Checkpoint) -> None:
-    async with running(checkpoint) as engine:
-        alone = await engine.predict(RED, deadline=in_time())
-        together = await asyncio.gather(*(engine.predict(RED, deadline=in_time()) for _ in range(8)))
+    async with running(checkpoint) as asked:
+        alone = await asked.predict(RED)
+        together = await asyncio.gather(*(asked.predict(RED) for _ in range(8)))
     for answer in together:
         np.testing.assert_allclose(answer.probabilities, alone.probabilities, atol=1e-6)
 
 
+async def test_several_devices_answer_together(checkpoint: Checkpoint) -> None:
+    async with running(checkpoint, EngineLimits(max_batch=2), (CPU, CPU, CPU)) as asked:
+        answers = await asyncio.gather(*(asked.predict(picture) for picture in [RED, GREEN, BLUE] * 20))
+        explained = await asyncio.gather(*(asked.explain(GREEN, None) for _ in range(5)))
+    assert [LABELS[a.probabilities.argmax()] for a in answers] == ["anger", "joy", "sadness"] * 20
+    assert {LABELS[a.emotion] for a in explained} == {"joy"}
+
+
 async def test_more_than_may_wait_are_refused_at_once(checkpoint: Checkpoint) -> None:
-    engine = motionless(checkpoint, EngineLimits(max_predictions=2))
-    waiting = [asyncio.create_task(engine.predict(RED, deadline=in_time())) for _ in range(2)]
+    asked = motionless(checkpoint, EngineLimits(max_predictions=2))
+    waiting = [asyncio.create_task(asked.predict(RED)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(QueueFull) as refused:
-        await engine.predict(RED, deadline=in_time())
+        await asked.predict(RED)
+    with pytest.raises(QueueFull):
+        asked.engine.check_room(Kind.PREDICTION, deadline=in_time())
+    asked.engine.check_room(Kind.EXPLANATION, deadline=in_time())
     assert refused.value.retry_after > 0
     for task in waiting:
         task.cancel()
 
 
-async def test_a_passed_deadline_is_told_at_the_deadline(checkpoint: Checkpoint) -> None:
+async def test_a_passed_deadline_is_told_at_the_deadline_and_counted(checkpoint: Checkpoint) -> None:
+    asked = motionless(checkpoint)
     with pytest.raises(DeadlinePassed):
-        await motionless(checkpoint).predict(RED, deadline=in_time(0.02))
+        await asked.predict(RED, seconds=0.02)
+    assert asked.counted("expired_total", kind="prediction") == 1
 
 
-async def test_too_many_explanations_are_refused_before_they_cost_a_prediction(
-    checkpoint: Checkpoint,
-) -> None:
-    engine = motionless(checkpoint, EngineLimits(max_explanations=1, running_explanations=1))
-    under_way = [asyncio.create_task(engine.explain(RED, 0, deadline=in_time())) for _ in range(2)]
+async def test_who_leaves_is_counted_and_gives_the_place_back(checkpoint: Checkpoint) -> None:
+    asked = motionless(checkpoint, EngineLimits(max_explanations=1, running_explanations=1))
+    under_way = [asyncio.create_task(asked.explain(RED, 0)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(QueueFull) as refused:
-        await engine.explain(RED, 0, deadline=in_time())
+        await asked.explain(RED, 0)
     assert refused.value.retry_after > 0
-    assert len(engine._worker._predictions) == 2
     under_way[0].cancel()
     await asyncio.gather(under_way[0], return_exceptions=True)
+    assert asked.counted("abandoned_total", kind="explanation") == 1
+    for _ in range(40):
+        asked.engine._lines.learn(Kind.EXPLANATION, 0.001)
     with pytest.raises(DeadlinePassed):  # there is room again
-        await engine.explain(RED, 0, deadline=in_time(0.01))
+        await asked.explain(RED, 0, seconds=0.05)
     under_way[1].cancel()
 
 
 async def test_a_picture_that_breaks_the_network_fails_alone(frail: Checkpoint) -> None:
-    async with running(frail) as engine:
+    async with running(frail) as asked:
         answers = await asyncio.gather(
-            *(engine.predict(p, deadline=in_time()) for p in (RED, WHITE, GREEN, BLUE)),
-            return_exceptions=True,
+            *(asked.predict(picture) for picture in (RED, WHITE, GREEN, BLUE)), return_exceptions=True
         )
-        again = await engine.predict(RED, deadline=in_time())
+        again = await asked.predict(RED)
     assert isinstance(answers[1], ModelFailed)
     mates = [answers[0], answers[2], answers[3]]
     dominant = [LABELS[a.probabilities.argmax()] for a in mates if not isinstance(a, BaseException)]
@@ -126,39 +172,41 @@ async def test_a_picture_that_breaks_the_network_fails_alone(frail: Checkpoint) 
 
 async def test_nothing_is_taken_before_the_start_or_after_the_end(checkpoint: Checkpoint) -> None:
     with pytest.raises(EngineStopped):
-        await Engine(checkpoint, EngineLimits()).predict(RED, deadline=in_time())
-    async with running(checkpoint) as engine:
-        assert engine.ready
-    assert not engine.ready
+        await Asked(checkpoint).predict(RED)
     with pytest.raises(EngineStopped):
-        await engine.predict(RED, deadline=in_time())
+        await Asked(checkpoint).engine.warm(Model((checkpoint,)))
+    async with running(checkpoint) as asked:
+        assert asked.engine.ready
+    assert not asked.engine.ready
+    with pytest.raises(EngineStopped):
+        await asked.predict(RED)
 
 
 async def test_draining_answers_everything_that_was_accepted(checkpoint: Checkpoint) -> None:
-    async with running(checkpoint, EngineLimits(max_batch=2)) as engine:
-        accepted = [asyncio.create_task(engine.predict(GREEN, deadline=in_time())) for _ in range(50)]
-        accepted_dream = asyncio.create_task(engine.explain(GREEN, None, deadline=in_time()))
+    async with running(checkpoint, EngineLimits(max_batch=2)) as asked:
+        accepted = [asyncio.create_task(asked.predict(GREEN)) for _ in range(50)]
+        accepted_dream = asyncio.create_task(asked.explain(GREEN, None))
         await asyncio.sleep(0)  # all are accepted, the dream's prediction as the last of them
-        await engine.drain(30)
+        await asked.engine.drain(30)
         answers = await asyncio.gather(*accepted)
         assert LABELS[(await accepted_dream).emotion] == "joy"
     assert [LABELS[a.probabilities.argmax()] for a in answers] == ["joy"] * 50
-    assert not engine._worker.thread.is_alive()
+    assert not asked.engine._workers[0].thread.is_alive()
 
 
 async def test_what_cannot_be_finished_in_the_grace_time_is_told(checkpoint: Checkpoint) -> None:
-    engine = motionless(checkpoint)
-    accepted = [asyncio.create_task(engine.predict(GREEN, deadline=in_time())) for _ in range(3)]
+    asked = motionless(checkpoint)
+    accepted = [asyncio.create_task(asked.predict(GREEN)) for _ in range(3)]
     await asyncio.sleep(0)
-    await engine.drain(0.01)
+    await asked.engine.drain(0.01)
     answers = await asyncio.gather(*accepted, return_exceptions=True)
     assert all(isinstance(answer, EngineStopped) for answer in answers)
 
 
 async def test_explaining_defaults_to_the_dominant_emotion(checkpoint: Checkpoint) -> None:
-    async with running(checkpoint) as engine:
-        dominant = await engine.explain(GREEN, None, deadline=in_time())
-        chosen = await engine.explain(GREEN, LABELS.index("sadness"), deadline=in_time())
+    async with running(checkpoint) as asked:
+        dominant = await asked.explain(GREEN, None)
+        chosen = await asked.explain(GREEN, LABELS.index("sadness"))
     assert LABELS[dominant.emotion] == "joy"
     assert LABELS[chosen.emotion] == "sadness"
     assert dominant.relevance.shape == (SIDE, SIDE)
@@ -170,11 +218,88 @@ async def test_explaining_defaults_to_the_dominant_emotion(checkpoint: Checkpoin
 
 
 async def test_a_dream_that_breaks_the_network_fails_alone(frail: Checkpoint) -> None:
-    async with running(frail, EngineLimits(running_explanations=2)) as engine:
-        answers = await asyncio.gather(
-            engine.explain(WHITE, 0, deadline=in_time()),
-            engine.explain(RED, 0, deadline=in_time()),
-            return_exceptions=True,
-        )
+    async with running(frail, EngineLimits(running_explanations=2)) as asked:
+        answers = await asyncio.gather(asked.explain(WHITE, 0), asked.explain(RED, 0), return_exceptions=True)
     assert isinstance(answers[0], ModelFailed)
     assert not isinstance(answers[1], BaseException)
+
+
+def kill(thread: threading.Thread) -> None:
+    """End a thread from outside, as nothing in the engine expects it."""
+    assert thread.ident is not None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+
+
+async def test_a_thread_that_dies_is_replaced_and_what_waited_is_answered(checkpoint: Checkpoint) -> None:
+    async with running(checkpoint) as asked:
+        first = asked.engine._workers[0].thread
+        for _ in range(3):  # an idle thread wakes, and dies, with the next request
+            victim = asked.engine._workers[0].thread
+            kill(victim)
+            results = await asyncio.gather(*(asked.predict(GREEN) for _ in range(5)), return_exceptions=True)
+            for result in results:
+                assert isinstance(result, DeviceLost) or LABELS[result.probabilities.argmax()] == "joy"  # type: ignore[union-attr]
+            async with asyncio.timeout(30):
+                while asked.engine._workers[0].thread is victim:  # noqa: ASYNC110 - nothing to wait for
+                    await asyncio.sleep(0.01)
+            await asked.until_ready()
+        assert not first.is_alive()
+        assert asked.counted("worker_restarts_total", reason="died") == 3
+        assert LABELS[(await asked.predict(RED)).probabilities.argmax()] == "anger"
+
+
+async def test_a_device_that_hangs_is_given_up_and_replaced(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The device is a lock that the test holds: an operation that does not come back."""
+    held = threading.Event()
+
+    class Hanging(torch.nn.Module):
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            if bool((pictures.amin() > 254).item()):
+                held.wait()
+            return pictures.float().mean(dim=(2, 3)) / 64
+
+    good = load(write_checkpoint(tmp_path_factory.mktemp("hang")), torch.device("cpu"))
+    hanging = Checkpoint(Hanging(), good.card, good.sha256, good.device)  # type: ignore[arg-type]
+    try:
+        async with running(hanging, EngineLimits(hang_seconds=0.3)) as asked:
+            lost = asyncio.create_task(asked.predict(WHITE))
+            await asyncio.sleep(0.05)
+            waiting = [asyncio.create_task(asked.predict(BLUE)) for _ in range(3)]
+            with pytest.raises(DeviceLost):
+                await lost
+            assert [LABELS[(await task).probabilities.argmax()] for task in waiting] == ["sadness"] * 3
+            assert asked.counted("worker_restarts_total", reason="hung") == 1
+            assert not asked.engine.beyond_repair
+            for _ in range(2):
+                with pytest.raises(DeviceLost):
+                    await asked.predict(WHITE)
+                await asked.until_ready()
+            assert asked.engine.beyond_repair
+    finally:
+        held.set()
+
+
+async def test_a_worker_that_never_gets_warm_is_tried_again_less_and_less_often(
+    checkpoint: Checkpoint,
+) -> None:
+    broken = Checkpoint(torch.jit.script(torch.nn.Linear(2, 2)), checkpoint.card, "0" * 64, CPU.torch)
+    asked = Asked(broken)
+    asked.engine.start(asked.model)
+    async with asyncio.timeout(30):
+        while asked.counted("worker_restarts_total", reason="died") < 3:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    assert not asked.engine.ready
+    with pytest.raises(EngineStopped):
+        await asked.predict(RED)
+    await asked.engine.drain(5)
+
+
+async def test_a_new_model_answers_after_it_was_warmed_up(checkpoint: Checkpoint, frail: Checkpoint) -> None:
+    async with running(checkpoint) as asked:
+        old = [asyncio.create_task(asked.predict(RED)) for _ in range(20)]
+        new = Model((frail,))
+        await asked.engine.warm(new)
+        asked.model = new
+        with pytest.raises(ModelFailed):
+            await asked.predict(WHITE)
+        assert {LABELS[(await task).probabilities.argmax()] for task in old} == {"anger"}

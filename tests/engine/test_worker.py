@@ -1,8 +1,7 @@
-"""The worker's turns, taken one by one by the test, so that nothing depends on time."""
+"""The workers' turns, taken one by one by the test, so that nothing depends on time."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,171 +9,322 @@ import pytest
 import torch
 
 from app.checkpoint import Checkpoint, load
-from app.engine import EngineLimits, EngineStopped, ModelFailed, QueueFull
-from app.engine.jobs import DreamJob, PredictionJob
-from app.engine.worker import Worker
-from app.explain.dream import DEFAULTS, Dream
-from tests.tiny import SIDE, write_checkpoint
+from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, ModelFailed, QueueFull
+from tests.engine.harness import BLUE, GREEN, GREY, RED, STEPS, WHITE, Bench
+from tests.tiny import LABELS, write_checkpoint
 
 if TYPE_CHECKING:
-    from app.engine.jobs import Pixels
+    from collections.abc import Callable
 
-GREY = np.full((3, SIDE, SIDE), 128, np.uint8)
-STEPS = sum(DEFAULTS.steps) + len(DEFAULTS.steps)
-WHITE = np.full((3, SIDE, SIDE), 255, np.uint8)
+    from app.engine.jobs import DreamJob, PredictionJob
 
 
-def opened(checkpoint: Checkpoint, **limits: int) -> Worker:
-    worker = Worker(checkpoint, EngineLimits(**limits))
-    worker.open()
-    return worker
+def felt(job: PredictionJob) -> str:
+    return LABELS[job.answer.result(0).probabilities.argmax()]
 
 
-def prediction(worker: Worker, pixels: Pixels = GREY, seconds: float = 60.0) -> PredictionJob:
-    job = PredictionJob(time.monotonic() + seconds, pixels=pixels)
-    worker.submit_prediction(job)
-    return job
-
-
-def dream(worker: Worker, checkpoint: Checkpoint, pixels: Pixels = GREY) -> DreamJob:
-    job = DreamJob(time.monotonic() + 60, dream=Dream(pixels, 0, checkpoint, DEFAULTS))
-    worker.submit_dream(job)
-    return job
+@pytest.fixture(scope="module")
+def frail(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder = tmp_path_factory.mktemp("frail")
+    return load(write_checkpoint(folder, fails_on_white=True), torch.device("cpu"))
 
 
 def test_a_turn_takes_what_waits_but_never_more_than_the_largest_batch(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint, max_batch=3)
-    jobs = [prediction(worker) for _ in range(7)]
+    bench = Bench(checkpoint, EngineLimits(max_batch=3))
+    jobs = [bench.predict() for _ in range(7)]
     done = []
     for _ in range(3):
-        assert worker.take_turn()
+        bench.turns(1)
         done.append(sum(job.answer.done() for job in jobs))
     assert done == [3, 6, 7]
-    assert [job.answer.done() for job in jobs[:3]] == [True] * 3
+    assert bench.counted("batch_size_sum", kind="prediction") == 7
+    assert bench.counted("batch_size_count", kind="prediction") == 3
 
 
 def test_what_nobody_waits_for_never_reaches_the_device(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint, max_batch=2)
-    late, left, wanted = prediction(worker, seconds=-1), prediction(worker), prediction(worker)
+    bench = Bench(checkpoint, EngineLimits(max_batch=2))
+    late, left, wanted = bench.predict(seconds=1), bench.predict(), bench.predict()
     left.answer.cancel()
-    worker.take_turn()
+    bench.clock.now += 2
+    bench.turns(1)
     assert wanted.answer.done()
     assert not late.answer.done()  # its waiter has been told by its own clock
+    assert bench.counted("batch_size_sum", kind="prediction") == 1
 
 
-def test_those_who_left_make_room(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint, max_predictions=2)
-    first = prediction(worker)
-    prediction(worker)
-    with pytest.raises(QueueFull):
-        prediction(worker)
-    first.answer.cancel()
-    prediction(worker)
+def test_no_more_wait_than_there_are_places(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint, EngineLimits(max_predictions=2))
+    bench.predict()
+    bench.predict()
+    with pytest.raises(QueueFull) as refused:
+        bench.predict()
+    assert refused.value.retry_after > 0
+    assert bench.counted("shed_total", kind="prediction") == 1
+    bench.lines.release(Kind.PREDICTION)
+    bench.predict()
+
+
+def test_abandoned_jobs_do_not_pile_up_behind_a_busy_device(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint, EngineLimits(max_predictions=3))
+    for _ in range(50):
+        bench.predict().answer.cancel()
+        bench.lines.release(Kind.PREDICTION)
+    assert bench.counted("queue_length", kind="prediction") <= 6
+
+
+def test_who_could_not_be_answered_in_time_is_refused_at_once(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    for _ in range(20):
+        bench.lines.learn(Kind.PREDICTION, 1.0)
+    for _ in range(6):
+        bench.predict(seconds=10)
+    with pytest.raises(QueueFull, match="after its deadline") as refused:
+        bench.predict(seconds=6)
+    assert 0 < refused.value.retry_after < 10
+    bench.predict(seconds=60)  # there is room for whoever has more time
+
+
+def test_an_engine_with_nothing_to_do_refuses_nobody(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    for _ in range(50):
+        bench.lines.learn(Kind.PREDICTION, 1000.0)
+    job = bench.predict(seconds=1)
+    bench.turns(1)
+    assert job.answer.done()
 
 
 def test_predictions_go_before_gradient_steps(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint)
-    explained = dream(worker, checkpoint)
-    worker.take_turn()
+    bench = Bench(checkpoint)
+    explained = bench.dream()
+    bench.turns(1)
     assert explained.dream.steps_taken == 1
-    crowd = [prediction(worker) for _ in range(9)]
-    worker.take_turn()
-    worker.take_turn()
+    crowd = [bench.predict() for _ in range(9)]
+    bench.turns(2)
     assert all(job.answer.done() for job in crowd)
     assert explained.dream.steps_taken == 1
-    worker.take_turn()
+    bench.turns(1)
     assert explained.dream.steps_taken == 2
 
 
 def test_dreams_share_steps_and_new_ones_join_when_others_leave(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint, running_explanations=2)
-    first, second, third = (dream(worker, checkpoint) for _ in range(3))
-    for _ in range(STEPS):
-        worker.take_turn()
+    bench = Bench(checkpoint, EngineLimits(running_explanations=2))
+    first, second, third = (bench.dream() for _ in range(3))
+    bench.turns(STEPS)
     assert [job.answer.done() for job in (first, second, third)] == [True, True, False]
-    assert third.dream.steps_taken == 0
-    for _ in range(STEPS):
-        worker.take_turn()
+    bench.turns(STEPS)
     assert third.answer.done()
+    assert bench.counted("batch_size_sum", kind="explanation") == 3 * STEPS
+
+
+def test_a_dream_joins_between_the_steps_of_another(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint, EngineLimits(running_explanations=2))
+    first = bench.dream(RED)
+    bench.turns(1)
+    second = bench.dream(GREEN)
+    bench.turns(1)
+    assert (first.dream.steps_taken, second.dream.steps_taken) == (2, 1)
+
+
+def test_a_dream_is_the_same_alone_and_in_company(checkpoint: Checkpoint) -> None:
+    alone = Bench(checkpoint)
+    lonely = alone.dream(RED, 1)
+    alone.turns(STEPS)
+    bench = Bench(checkpoint, EngineLimits(running_explanations=3))
+    crowd = [bench.dream(RED, 1), bench.dream(GREEN, 0), bench.dream(BLUE, 2)]
+    bench.turns(STEPS)
+    expected, found = lonely.answer.result(0), crowd[0].answer.result(0)
+    np.testing.assert_allclose(found.relevance, expected.relevance, atol=1e-5)
+    assert crowd[1].answer.result(0).relevance.shape == expected.relevance.shape
 
 
 def test_one_dream_at_a_time_on_a_cpu(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint)
-    first, second = dream(worker, checkpoint), dream(worker, checkpoint)
-    for _ in range(STEPS):
-        worker.take_turn()
-    assert (first.answer.done(), second.dream.steps_taken) == (True, 0)
+    bench = Bench(checkpoint)
+    first, second = bench.dream(), bench.dream()
+    bench.turns(STEPS)
+    assert (first.answer.done(), second.started) == (True, None)
 
 
 def test_an_abandoned_dream_stops_between_two_steps(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint)
-    first, second = dream(worker, checkpoint), dream(worker, checkpoint)
-    worker.take_turn()
+    bench = Bench(checkpoint)
+    first, second = bench.dream(), bench.dream()
+    bench.turns(1)
     first.answer.cancel()
-    worker.take_turn()
+    bench.turns(1)
     assert (first.dream.steps_taken, second.dream.steps_taken) == (1, 1)
 
 
 def test_a_stopped_worker_finishes_what_it_has_and_takes_no_more(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint, max_batch=1)
-    jobs = [prediction(worker) for _ in range(3)]
-    explained = dream(worker, checkpoint)
-    worker.stop()
+    bench = Bench(checkpoint, EngineLimits(max_batch=1))
+    jobs = [bench.predict() for _ in range(3)]
+    explained = bench.dream()
+    bench.lines.stop()
     with pytest.raises(EngineStopped):
-        prediction(worker)
-    turns = 0
-    while worker.take_turn():
-        turns += 1
-    assert turns == 3 + STEPS
+        bench.predict()
+    bench.turns(3 + STEPS)
     assert all(job.answer.done() for job in jobs)
     assert explained.answer.done()
-
-
-def test_a_full_turn_of_abandoned_work_is_no_turn(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint)
-    gone = [prediction(worker), prediction(worker)]
-    for job in gone:
-        job.answer.cancel()
-    assert worker.take_turn()
-    worker.stop()
-    assert not worker.take_turn()
-
-
-def test_a_batch_that_breaks_is_halved_until_the_culprit_is_alone(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("frail")
-    frail = load(write_checkpoint(folder, fails_on_white=True), torch.device("cpu"))
-    worker = opened(frail)
-    jobs = [prediction(worker, WHITE if index == 5 else GREY) for index in range(8)]
-    worker.take_turn()
-    failed = [index for index, job in enumerate(jobs) if job.answer.exception() is not None]
-    assert failed == [5]
-    assert isinstance(jobs[5].answer.exception(), ModelFailed)
+    for kind, held in ((Kind.PREDICTION, 3), (Kind.EXPLANATION, 1)):
+        for _ in range(held):
+            bench.lines.release(kind)
+    assert not bench.worker.take_turn()
 
 
 def test_a_stopped_worker_waits_for_the_dream_of_an_explanation_that_it_accepted(
     checkpoint: Checkpoint,
 ) -> None:
-    worker = opened(checkpoint)
-    with worker.explanation():
-        job = prediction(worker)
-        worker.stop()
-        assert worker.take_turn()
-        assert job.answer.done()
-        explained = dream(worker, checkpoint)  # its prediction is there; only now can the dream be asked for
-        for _ in range(STEPS):
-            assert worker.take_turn()
-        assert explained.answer.done()
-        with pytest.raises(EngineStopped):
-            prediction(worker)
-    assert not worker.take_turn()
+    bench = Bench(checkpoint)
+    bench.lines.hold(Kind.EXPLANATION, bench.deadline())
+    bench.lines.stop()
+    assert not bench.lines.finished
+    bench.lines.release(Kind.EXPLANATION)
+    assert bench.lines.finished
+    assert not bench.worker.take_turn()
 
 
 def test_what_was_given_up_is_told_to_whoever_asks_for_its_dream(checkpoint: Checkpoint) -> None:
-    worker = opened(checkpoint)
-    with worker.explanation():
-        worker.abandon("for the test")
-        with pytest.raises(EngineStopped):
-            dream(worker, checkpoint)
-        assert not worker.take_turn()
+    bench = Bench(checkpoint)
+    job = bench.dream()
+    bench.lines.give_up("for the test")
+    assert isinstance(job.answer.exception(0), EngineStopped)
+    with pytest.raises(EngineStopped):
+        bench.lines.submit(job)
+    assert not bench.worker.take_turn()
+
+
+def test_a_batch_that_breaks_is_halved_until_the_culprit_is_alone(frail: Checkpoint) -> None:
+    bench = Bench(frail)
+    jobs = [bench.predict(WHITE if index == 5 else GREY) for index in range(8)]
+    bench.turns(1)
+    failed = [index for index, job in enumerate(jobs) if job.answer.exception(0) is not None]
+    assert failed == [5]
+    assert isinstance(jobs[5].answer.exception(0), ModelFailed)
+    assert bench.counted("failures_total", kind="prediction") == 1
+
+
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, MemoryError, RuntimeError])
+def test_out_of_memory_halves_the_batch_and_the_limit_is_remembered(
+    checkpoint: Checkpoint, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device, not our code, is what is stood in for: memory cannot be made to run out on demand."""
+    sizes: list[int] = []
+    limit_memory(monkeypatch, "app.engine.worker.probabilities", kind, sizes, most=2)
+    bench = Bench(checkpoint)
+    jobs = [bench.predict(picture) for picture in (RED, GREEN, BLUE, RED, GREEN, BLUE, RED, GREEN)]
+    bench.turns(1)
+    assert [felt(job) for job in jobs] == [
+        "anger",
+        "joy",
+        "sadness",
+        "anger",
+        "joy",
+        "sadness",
+        "anger",
+        "joy",
+    ]
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+    sizes.clear()
+    more = [bench.predict() for _ in range(4)]
+    bench.turns(2)
+    assert all(job.answer.done() for job in more)
+    assert sizes == [2, 2]
+
+
+def test_out_of_memory_in_a_gradient_step_lets_fewer_dreams_share_it(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    limit_memory(monkeypatch, "app.engine.worker.take_step", torch.OutOfMemoryError, sizes, most=2)
+    bench = Bench(checkpoint, EngineLimits(running_explanations=4))
+    dreams: list[DreamJob] = [bench.dream() for _ in range(4)]
+    bench.turns(1 + 2 * (STEPS - 1))  # the first step one by one, the others two by two
+    assert all(job.answer.result(0).steps == STEPS for job in dreams)
+    assert sizes[0] == 4
+    assert max(sizes[1:]) == 2
+
+
+def limit_memory(
+    monkeypatch: pytest.MonkeyPatch, name: str, kind: type[Exception], sizes: list[int], *, most: int
+) -> None:
+    """Let a function of the device raise as if memory were out, for more than `most` pictures."""
+    module, _, attribute = name.rpartition(".")
+    real: Callable[..., object] = getattr(__import__(module, fromlist=[attribute]), attribute)
+
+    def limited(device: object, pictures: list[object]) -> object:
+        sizes.append(len(pictures))
+        if len(pictures) > most:
+            raise kind("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17 bytes")
+        return real(device, pictures)
+
+    monkeypatch.setattr(name, limited)
+
+
+def test_two_idle_devices_share_a_burst(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint, count=2)
+    bench.lines._idle = 1  # as the other one is when its thread waits
+    jobs = [bench.predict() for _ in range(6)]
+    bench.turns(1)
+    assert sum(job.answer.done() for job in jobs) == 3
+    bench.lines._idle = 0
+    bench.workers[1].take_turn()
+    assert all(job.answer.done() for job in jobs)
+
+
+def test_a_batch_is_of_one_model(checkpoint: Checkpoint, frail: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    other = bench.model_of(frail)
+    jobs = [bench.predict(model=model) for model in (bench.model, bench.model, other, bench.model)]
+    done = []
+    for _ in range(3):
+        bench.turns(1)
+        done.append(sum(job.answer.done() for job in jobs))
+    assert done == [2, 3, 4]
+
+
+def test_a_new_model_is_warmed_up_between_predictions(checkpoint: Checkpoint, frail: Checkpoint) -> None:
+    bench = Bench(checkpoint, EngineLimits(max_batch=1))
+    warm = bench.worker.warm(bench.model_of(frail))
+    jobs = [bench.predict() for _ in range(30)]
+    turns = 0
+    while not warm.done():
+        bench.turns(1)
+        turns += 1
+    assert warm.result(0) is None
+    answered = sum(job.answer.done() for job in jobs)
+    assert answered >= turns // 2 - 1  # never two pieces of warming up in a row
+
+
+def test_a_model_that_cannot_run_fails_to_warm_up_and_hurts_nobody(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    broken = torch.jit.script(torch.nn.Linear(2, 2))
+    other = Checkpoint(broken, checkpoint.card, "0" * 64, torch.device("cpu"))
+    warm = bench.worker.warm(bench.model_of(other))
+    job = bench.predict(RED)
+    bench.turns(2)
+    assert warm.exception(0) is not None
+    assert felt(job) == "anger"
+
+
+def test_what_is_on_a_retired_device_is_answered_at_once(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    explained = bench.dream()
+    bench.turns(1)
+    warm = bench.worker.warm(bench.model)
+    waiting = bench.predict(BLUE)
+    bench.worker.retire("for the test")
+    assert isinstance(explained.answer.exception(0), DeviceLost)
+    assert isinstance(warm.exception(0), DeviceLost)
+    assert isinstance(bench.worker.warm(bench.model).exception(0), DeviceLost)
+    assert not bench.worker.take_turn()
+    assert not bench.lines.accepting
+    bench.workers[0] = bench.new_worker(0)
+    bench.turns(1)
+    assert felt(waiting) == "sadness"  # what only waited is answered by the next
+
+
+def test_a_worker_that_is_busy_for_too_long_has_hung(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint, EngineLimits(hang_seconds=5))
+    bench.worker._busy_since = bench.clock.now
+    bench.clock.now += 4
+    assert not bench.worker.hung()
+    bench.clock.now += 2
+    assert bench.worker.hung()

@@ -1,0 +1,209 @@
+"""What waits for the devices: two bounded lines that the callers fill and the workers empty."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+from app.engine.errors import EngineStopped, QueueFull
+from app.engine.jobs import DreamJob, Job, PredictionJob
+from app.engine.limits import EngineLimits, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from app.metrics import Metrics
+
+J = TypeVar("J", bound="Job[Any]")
+
+_CLOSED = "the engine takes no requests now"
+_MEMORY = 0.2
+"""Weight of the newest batch in the running mean of the time that one request takes."""
+_MARGIN = 0.8
+"""Share of the time until the deadline that the expected wait may fill: it is only an estimate."""
+
+
+class Lines:
+    """Waiting predictions and dreams, and the places that bound them.
+
+    A place is held from before a picture is decoded until its answer, so that what cannot be answered is
+    refused before it costs anything. One condition guards everything here.
+
+    Args:
+        limits: how many places there are.
+        running: dreams that the devices carry through at once, all together.
+        metrics: where waiting is counted.
+        clock: monotonic, in seconds; a test gives its own.
+    """
+
+    def __init__(
+        self,
+        limits: EngineLimits,
+        running: int,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self.changed = threading.Condition()
+        self.given_up = False
+        self._metrics = metrics
+        self._most = {
+            Kind.PREDICTION: limits.max_predictions,
+            Kind.EXPLANATION: limits.max_explanations + running,
+        }
+        self._held = dict.fromkeys(Kind, 0)
+        self._seconds = {Kind.PREDICTION: 0.1, Kind.EXPLANATION: 1.0}  # for one, until the first are done
+        self._predictions: deque[PredictionJob] = deque()
+        self._dreams: deque[DreamJob] = deque()
+        self._stopping = False
+        self._open = 0
+        self._idle = 0
+        for kind, line in ((Kind.PREDICTION, self._predictions), (Kind.EXPLANATION, self._dreams)):
+            metrics.watch("queue_length", "requests that wait for a device", line.__len__, kind=kind)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether requests are taken: a device is warm, and nobody has asked to stop."""
+        return self._open > 0 and not self._stopping
+
+    # What callers do.
+
+    def check_room(self, kind: Kind, deadline: float) -> None:
+        """Refuse what `hold` would refuse now, without taking a place.
+
+        Raises:
+            QueueFull, EngineStopped: see `hold`.
+        """
+        with self.changed:
+            self._check_room(kind, deadline)
+
+    def hold(self, kind: Kind, deadline: float) -> None:
+        """Take a place; `release` gives it back.
+
+        Raises:
+            QueueFull: all places are held, or those who hold them will not be answered before `deadline`.
+            EngineStopped: nothing is taken now.
+        """
+        with self.changed:
+            self._check_room(kind, deadline)
+            self._held[kind] += 1
+
+    def release(self, kind: Kind) -> None:
+        """Give a place back."""
+        with self.changed:
+            self._held[kind] -= 1
+            self.changed.notify_all()  # a worker that has been told to stop waits for the last one
+
+    def submit(self, job: PredictionJob | DreamJob) -> None:
+        """Put a job of someone who holds a place in its line.
+
+        Raises:
+            EngineStopped: what was accepted has been given up.
+        """
+        with self.changed:
+            if self.given_up:
+                raise EngineStopped(_CLOSED)
+            if isinstance(job, PredictionJob):
+                self._append(self._predictions, job, self._most[Kind.PREDICTION])
+            else:
+                self._append(self._dreams, job, self._most[Kind.EXPLANATION])
+            self.changed.notify()
+
+    # What workers do; all of it with `changed` held.
+
+    @property
+    def predictions_wait(self) -> bool:
+        """Whether there is any prediction to make."""
+        return bool(self._predictions)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there will be no more work."""
+        return self.given_up or (self._stopping and not any(self._held.values()))
+
+    def wait(self) -> None:
+        """Wait for a change, as one of the idle."""
+        self._idle += 1
+        try:
+            self.changed.wait()
+        finally:
+            self._idle -= 1
+
+    def count_open(self, change: int) -> None:
+        """A worker has become warm (1), or takes no more turns (-1)."""
+        self._open += change
+
+    def take_predictions(self, largest: int) -> list[PredictionJob]:
+        """The next batch: of one model, in the order of arrival, and with a share left to idle workers."""
+        waiting = len(self._predictions)
+        most = min(largest, math.ceil(waiting / (1 + self._idle)))
+        batch: list[PredictionJob] = []
+        now = self.clock()
+        while self._predictions and len(batch) < most:
+            if batch and self._predictions[0].model is not batch[0].model:
+                break
+            job = self._predictions.popleft()
+            if job.wanted(now):
+                batch.append(job)
+        return batch
+
+    def take_dreams(self, room: int) -> list[DreamJob]:
+        """As many waiting dreams as there is room for."""
+        now = self.clock()
+        taken: list[DreamJob] = []
+        while self._dreams and len(taken) < room:
+            job = self._dreams.popleft()
+            if job.wanted(now):
+                taken.append(job)
+        return taken
+
+    # What both do.
+
+    def learn(self, kind: Kind, seconds: float) -> None:
+        """Take in how long one request of this kind took a device."""
+        with self.changed:
+            self._seconds[kind] += _MEMORY * (seconds - self._seconds[kind])
+
+    def stop(self) -> None:
+        """Hand out no more places; workers end when the last one is released."""
+        with self.changed:
+            self._stopping = True
+            self.changed.notify_all()
+
+    def give_up(self, reason: str) -> None:
+        """Answer everything that still waits with `EngineStopped`, and take nothing more."""
+        with self.changed:
+            self._stopping = self.given_up = True
+            left: Iterable[Job[Any]] = [*self._predictions, *self._dreams]
+            self._predictions.clear()
+            self._dreams.clear()
+            self.changed.notify_all()
+        for job in left:
+            job.fail(EngineStopped(reason))
+
+    def _append(self, line: deque[J], job: J, most: int) -> None:
+        line.append(job)
+        if len(line) > 2 * most:  # only if most of it is abandoned, for whoever waits holds a place
+            now = self.clock()
+            wanted = [waiting for waiting in line if waiting.wanted(now)]
+            line.clear()
+            line.extend(wanted)
+
+    def _check_room(self, kind: Kind, deadline: float) -> None:
+        if not self.accepting:
+            raise EngineStopped(_CLOSED)
+        ahead, each = self._held[kind], self._seconds[kind] / self._open
+        budget = _MARGIN * (deadline - self.clock())
+        if ahead >= self._most[kind]:
+            self._metrics.shed.labels(kind).inc()
+            raise QueueFull(f"as many {kind}s are under way as may be: {ahead}", ahead * each)
+        # An engine with nothing to do refuses nobody, so that a bad estimate cannot shut it for ever.
+        if ahead and (expected := (ahead + 1) * each) > budget:
+            self._metrics.shed.labels(kind).inc()
+            message = f"the answer would come after its deadline; {kind}s ahead: {ahead}"
+            raise QueueFull(message, expected - budget)

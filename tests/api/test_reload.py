@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import torch
+
+from app.checkpoint import CARD_FILE, sha256_of, torchscript
+from tests.api.process import Process
+from tests.api.serving import PATIENCE, service, slug, wait_until
+from tests.pictures import RED, plain
+from tests.tiny import tiny_card, write_checkpoint, write_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from app.settings import Settings
+
+KEY = "correct horse battery staple"
+ADMIN = {"Authorization": f"Bearer {KEY}"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_checkpoint(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def reloadable(base_settings: Settings, folder: Path) -> Iterator[httpx.Client]:
+    settings = base_settings.model_validate(
+        base_settings.model_dump() | {"checkpoint": folder / "tiny.pt", "admin_key": KEY}
+    )
+    with service(settings) as client:
+        yield client
+
+
+def next_version(folder: Path, name: str = "tiny.pt") -> str:
+    """Put another checkpoint into the folder and return its digest."""
+    card = tiny_card().model_copy(update={"version": "0.0.2"})
+    written = write_checkpoint(folder, card=card.model_dump_json())
+    if name != written.name:
+        shutil.move(written, folder / name)
+        write_sums(folder / name)
+    return sha256_of(folder / name)
+
+
+def test_a_new_checkpoint_takes_over_and_no_request_fails(reloadable: httpx.Client, folder: Path) -> None:
+    versions: list[tuple[int, str]] = []
+    over = threading.Event()
+
+    def keep_asking() -> None:
+        with httpx.Client(base_url=reloadable.base_url, timeout=PATIENCE) as client:
+            while not over.is_set():
+                answer = client.post("/predict", content=plain(RED))
+                versions.append((answer.status_code, answer.json()["model"]["version"]))
+                assert client.post("/explain", content=plain(RED)).status_code == 200
+
+    asking = [threading.Thread(target=keep_asking) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    wait_until(lambda: len(versions) > 5)
+    digest = next_version(folder)
+    answer = reloadable.post("/v1/model/reload", headers=ADMIN)
+    after = len(versions)
+    assert (answer.status_code, answer.json()["sha256"]) == (200, digest)
+    wait_until(lambda: len(versions) > after + 10)
+    over.set()
+    for thread in asking:
+        thread.join()
+    assert {status for status, _ in versions} == {200}
+    assert {version for _, version in versions[after + 3 :]} == {"0.0.2"}  # three had begun before
+    assert reloadable.get("/v1/model").json()["sha256"] == digest
+    assert f'sha256="{digest}"' in reloadable.get("/metrics").text
+    assert 'deepemotion_reloads_total{result="loaded"} 1.0' in reloadable.get("/metrics").text
+
+
+def test_another_file_of_the_folder(reloadable: httpx.Client, folder: Path) -> None:
+    digest = next_version(folder, "better.pt")
+    for body in ({"file": "better.pt"}, {}):  # without a name, the one that answers is read again
+        answer = reloadable.post("/v1/model/reload", headers=ADMIN, json=body)
+        assert (answer.status_code, answer.json()["sha256"]) == (200, digest)
+
+
+@pytest.mark.parametrize("name", ["../tiny.pt", "/etc/passwd", "..", "a\\b", "", "none.pt", "SHA256SUMS"])
+def test_no_file_from_elsewhere(reloadable: httpx.Client, name: str) -> None:
+    before = reloadable.get("/v1/model").json()
+    answer = reloadable.post("/v1/model/reload", headers=ADMIN, json={"file": name})
+    assert (answer.status_code, slug(answer)) == (422, "checkpoint-refused")
+    assert reloadable.get("/v1/model").json() == before
+
+
+def _changed_byte(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def _not_torchscript(path: Path) -> None:
+    path.write_bytes(b"hello")
+    write_sums(path)
+
+
+def _wrong_network(path: Path) -> None:
+    with torchscript():
+        script = torch.jit.script(torch.nn.Linear(2, 2))
+        torch.jit.save(script, str(path), _extra_files={CARD_FILE: tiny_card().model_dump_json()})
+    write_sums(path)
+
+
+@pytest.mark.parametrize("damage", [_changed_byte, _not_torchscript, _wrong_network])
+def test_a_bad_file_leaves_the_old_one_serving_and_says_why(
+    reloadable: httpx.Client, folder: Path, damage: object
+) -> None:
+    assert callable(damage)
+    before = reloadable.get("/v1/model").json()
+    damage(folder / "tiny.pt")
+    answer = reloadable.post("/v1/model/reload", headers=ADMIN)
+    assert (answer.status_code, slug(answer)) == (422, "checkpoint-refused")
+    assert "tiny.pt" in answer.json()["detail"]
+    assert reloadable.get("/readyz").status_code == 200
+    assert reloadable.post("/predict", content=plain(RED)).json()["dominant"]["emotion"] == "anger"
+    assert reloadable.get("/v1/model").json() == before
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {KEY}"}]
+)
+def test_nobody_without_the_key(reloadable: httpx.Client, headers: dict[str, str]) -> None:
+    answer = reloadable.post("/v1/model/reload", headers=headers)
+    assert (answer.status_code, slug(answer)) == (401, "not-allowed")
+
+
+def test_nobody_at_all_without_a_configured_key(client: httpx.Client) -> None:
+    answer = client.post("/v1/model/reload", headers=ADMIN)
+    assert (answer.status_code, slug(answer)) == (403, "admin-disabled")
+
+
+def test_hanging_up_reads_the_checkpoint_again(folder: Path) -> None:
+    started = Process("--checkpoint", str(folder / "tiny.pt"), "--threads", "1")
+    try:
+        with httpx.Client(base_url=started.url(), timeout=PATIENCE) as client:
+            wait_until(lambda: client.get("/readyz").status_code == 200)
+            digest = next_version(folder)
+            started.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: client.get("/v1/model").json()["sha256"] == digest)
+            _changed_byte(folder / "tiny.pt")
+            started.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: any("refused" in str(line["message"]) for line in started.log()))
+            assert client.get("/v1/model").json()["sha256"] == digest
+            assert client.post("/predict", content=plain()).status_code == 200
+    finally:
+        started.process.send_signal(signal.SIGTERM)
+        assert started.end() == 0

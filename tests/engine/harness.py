@@ -1,0 +1,128 @@
+"""An engine whose turns the test takes, with a clock that the test moves: nothing depends on time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from app.devices import Device
+from app.engine import EngineLimits, Kind, Model
+from app.engine.jobs import DreamJob, PredictionJob
+from app.engine.lines import Lines
+from app.engine.worker import Worker
+from app.explain.dream import DEFAULTS
+from app.metrics import Metrics
+from tests.tiny import SIDE
+
+if TYPE_CHECKING:
+    from app.checkpoint import Checkpoint
+    from app.engine.jobs import Pixels
+
+CPU = Device(torch.device("cpu"))
+STEPS = sum(DEFAULTS.steps) + len(DEFAULTS.steps)
+
+
+def coloured(red: int, green: int, blue: int) -> Pixels:
+    """A picture of one colour, as the tiny network takes it."""
+    colour = np.array([red, green, blue], np.uint8)
+    return np.broadcast_to(colour[:, None, None], (3, SIDE, SIDE)).copy()
+
+
+RED, GREEN, BLUE = coloured(230, 20, 20), coloured(20, 230, 20), coloured(20, 20, 230)
+GREY, WHITE = coloured(128, 128, 128), coloured(255, 255, 255)
+
+
+@dataclass
+class Clock:
+    """Monotonic, and standing still until it is moved."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Bench:
+    """Lines and workers without threads, and the batches that were counted.
+
+    Args:
+        checkpoint: what answers.
+        limits: as keywords of `EngineLimits`.
+        workers: on the same device, as if there were several.
+    """
+
+    checkpoint: Checkpoint
+    limits: EngineLimits = field(default_factory=EngineLimits)
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        running = self.count * self.limits.running_on(CPU.torch)
+        self.lines = Lines(self.limits, running, self.metrics, clock=self.clock)
+        self.model = self.model_of(self.checkpoint)
+        self.workers = [self.new_worker(index) for index in range(self.count)]
+
+    def new_worker(self, index: int) -> Worker:
+        """A worker that takes requests, and turns when it is told."""
+        worker = Worker(index, CPU, self.lines, self.limits, self.metrics)
+        worker.take_requests()
+        return worker
+
+    @property
+    def worker(self) -> Worker:
+        """The only worker."""
+        return self.workers[0]
+
+    def model_of(self, checkpoint: Checkpoint) -> Model:
+        """The checkpoint on every device."""
+        return Model((checkpoint,) * self.count)
+
+    def deadline(self, seconds: float = 60.0) -> float:
+        """So many seconds from now."""
+        return self.clock.now + seconds
+
+    def predict(
+        self, pixels: Pixels = GREY, seconds: float = 60.0, model: Model | None = None
+    ) -> PredictionJob:
+        """Submit a prediction; its place is held until the end of the test."""
+        self.lines.hold(Kind.PREDICTION, self.deadline(seconds))
+        job = PredictionJob(model or self.model, pixels, self.deadline(seconds), self.clock.now)
+        self.lines.submit(job)
+        return job
+
+    def dream(self, pixels: Pixels = GREY, emotion: int = 0, model: Model | None = None) -> DreamJob:
+        """Submit a dream; its place is held until the end of the test."""
+        self.lines.hold(Kind.EXPLANATION, self.deadline())
+        job = DreamJob(
+            model=model or self.model,
+            pixels=pixels,
+            deadline=self.deadline(),
+            accepted=self.clock.now,
+            emotion=emotion,
+            settings=DEFAULTS,
+        )
+        self.lines.submit(job)
+        return job
+
+    def turns(self, count: int) -> None:
+        """Let the first worker take so many turns."""
+        for _ in range(count):
+            assert self.worker.take_turn()
+
+    def counted(self, name: str, **labels: str) -> float:
+        """A metric's value."""
+        return self.metrics.registry.get_sample_value(f"deepemotion_{name}", labels) or 0.0
+
+    def batches(self) -> list[int]:
+        """How many batches of predictions had at most so many pictures: one count for each bucket."""
+        return [
+            int(sample.value)
+            for metric in self.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == "deepemotion_batch_size_bucket" and sample.labels["kind"] == "prediction"
+        ]
