@@ -1,6 +1,8 @@
 # make serve            the service at http://localhost:8000
 # make test             linters, types and tests
 # make test-container   the image, started by compose, answers; needs Docker
+# make chaos            10,000 requests of rude clients while the device's thread is killed every second
+# make soak             20,000 predictions, after which memory and open files are as before
 # Each sets up what it needs. TORCH=cuda takes the build of PyTorch for NVIDIA GPUs.
 
 PYTHON ?= python3
@@ -9,7 +11,7 @@ SERVE := .venv/serve
 DEV := .venv/dev
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: serve test lint types test-container clean
+.PHONY: serve test lint types test-container chaos soak clean
 serve: $(SERVE)/ready-$(TORCH)
 	$(SERVE)/bin/deepemotion serve
 
@@ -25,6 +27,12 @@ types: $(DEV)/ready-$(TORCH)
 
 test-container: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python tests/container.py --compose "$(COMPOSE)"
+
+chaos: $(DEV)/ready-$(TORCH)
+	$(DEV)/bin/python -m tests.faults.storm chaos --requests 10000
+
+soak: $(DEV)/ready-$(TORCH)
+	$(DEV)/bin/python -m tests.faults.storm soak --requests 20000
 
 $(SERVE)/ready-%: pyproject.toml deploy/torch_version.txt
 	$(PYTHON) -m venv --clear $(SERVE)

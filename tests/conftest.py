@@ -6,10 +6,15 @@ import pytest
 import torch
 
 from app.checkpoint import Checkpoint, load
+from app.settings import Settings
+from tests.api.serving import service
 from tests.tiny import write_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    import httpx
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,36 @@ def checkpoint(checkpoint_path: Path) -> Checkpoint:
 def anyio_backend() -> str:
     """The service runs on asyncio only, as uvicorn does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def base_settings(checkpoint_path: Path) -> Settings:
+    """Settings of the tiny service; tests copy them with changes."""
+    return Settings(checkpoint=checkpoint_path, device="cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def client(base_settings: Settings) -> Iterator[httpx.Client]:
+    """A client of one service that all tests share."""
+    with service(base_settings) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def crowded(base_settings: Settings, slow_checkpoint: Path) -> Iterator[httpx.Client]:
+    """A client of one slow service with hardly any room, that all tests share."""
+    limits = {
+        "checkpoint": slow_checkpoint,
+        "max_batch": 1,
+        "max_predictions": 1,
+        "max_explanations": 1,
+        "running_explanations": 1,
+    }
+    with service(base_settings.model_copy(update=limits)) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def slow_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose network takes a tenth of a second or two for a batch or a gradient step."""
+    return write_checkpoint(tmp_path_factory.mktemp("slow"), busywork=5000)

@@ -54,7 +54,7 @@ class RatedPictures(Dataset[Sample]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Sample:
-        picture = decode(self.paths[index].read_bytes())
+        picture = decode(self.paths[index].read_bytes(), side=self.side)
         if self.transform is None:
             return torch.from_numpy(picture.as_input(self.side)), self.targets[index]
         with torch.random.fork_rng(devices=[]):

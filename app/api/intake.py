@@ -74,7 +74,7 @@ async def receive(
 
 def _prepare(data: bytes, max_pixels: int, *, side: int) -> Received:
     began = time.monotonic()
-    picture = decode(data, max_pixels=max_pixels)
+    picture = decode(data, max_pixels=max_pixels, side=side)
     facts = ImageFacts.model_validate(
         {"width": picture.width, "height": picture.height, "format": picture.format}
     )

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-CHECK_SECONDS = 0.25
+CHECK_SECONDS = 0.1
 """Time between two looks at the workers."""
 LONGEST_BACK_OFF = 30.0
 """Seconds between two restarts of a worker that never gets warm."""

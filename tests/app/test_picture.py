@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from skimage import data as photos
 
 from app.picture import (
     FORMATS,
@@ -87,6 +88,27 @@ def test_every_exif_orientation_comes_out_upright(file_format: str, orientation:
     picture = decode(encoded(stored, file_format, exif=exif))
     assert (picture.width, picture.height) == (64, 32)
     assert np.abs(as_float(picture.rgb) - as_float(corners())).mean() < 6
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_small_for_the_network_and_looks_the_same_to_it(orientation: int) -> None:
+    coffee = Image.fromarray(photos.coffee())  # type: ignore[no-untyped-call]
+    photo = coffee.resize((1200, 960), Image.Resampling.LANCZOS)
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    file = encoded(photo, "JPEG", quality=95, exif=exif)
+    whole, small = decode(file), decode(file, side=75)
+    assert small.rgb.size == ((300, 240) if orientation == 1 else (240, 300))
+    assert (small.width, small.height) == (whole.width, whole.height) == whole.rgb.size
+    difference = np.abs(whole.as_input(75).astype(float) - small.as_input(75))
+    assert difference.mean() < 1
+    assert difference.max() < 8
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_what_is_not_much_larger_than_the_input_is_decoded_whole(file_format: str) -> None:
+    file = encoded(noise((200, 299)), file_format)
+    assert np.array_equal(np.asarray(decode(file).rgb), np.asarray(decode(file, side=150).rgb))
 
 
 def test_an_orientation_that_does_not_exist_is_ignored() -> None:

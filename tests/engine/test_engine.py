@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from app.engine import (
 )
 from app.metrics import Metrics
 from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE
+from tests.faults.saboteur import kill
 from tests.tiny import LABELS, SIDE, write_checkpoint
 
 if TYPE_CHECKING:
@@ -222,12 +222,6 @@ async def test_a_dream_that_breaks_the_network_fails_alone(frail: Checkpoint) ->
         answers = await asyncio.gather(asked.explain(WHITE, 0), asked.explain(RED, 0), return_exceptions=True)
     assert isinstance(answers[0], ModelFailed)
     assert not isinstance(answers[1], BaseException)
-
-
-def kill(thread: threading.Thread) -> None:
-    """End a thread from outside, as nothing in the engine expects it."""
-    assert thread.ident is not None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 
 
 async def test_a_thread_that_dies_is_replaced_and_what_waited_is_answered(checkpoint: Checkpoint) -> None:

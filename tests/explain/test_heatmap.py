@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 S = 60
 SIZE = (200, 120)
-PICTURE = Picture(Image.new("RGB", SIZE, (90, 140, 60)), "PNG")
+PICTURE = Picture(Image.new("RGB", SIZE, (90, 140, 60)), "PNG", *SIZE)
 
 
 def explanation(relevance: NDArray[np.float32], rise: float | None = None) -> Explanation:

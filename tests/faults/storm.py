@@ -1,0 +1,183 @@
+"""A storm of clients, good and bad, and what the service is like after it.
+
+``python -m tests.faults.storm chaos --requests 10000``: random hang-ups, a third of the pictures broken, the
+device's thread killed every second. ``python -m tests.faults.storm soak --requests 20000``: only well-behaved
+predictions, but many. Both print what happened and fail if the service is not as it was before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.pictures import encoded, noise, plain
+from tests.tiny import write_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLIENTS = 8
+PATIENCE = 60.0
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass
+class Report:
+    """What came of a storm.
+
+    Attributes:
+        answers: how many requests ended with each status, ``left`` for those that hung up.
+        memory: resident bytes of the service after a third of the requests, and at the end.
+        files: open files and connections before and after.
+        seconds: that it took.
+        restarts: of the device's thread.
+    """
+
+    answers: Counter[str] = field(default_factory=Counter)
+    memory: tuple[float, float] = (0.0, 0.0)
+    files: tuple[float, float] = (0.0, 0.0)
+    seconds: float = 0.0
+    restarts: float = 0.0
+
+    def check(self) -> None:
+        """Raise an AssertionError unless the service is as it was before."""
+        assert set(self.answers) <= {"200", "415", "422", "503", "504", "left"}, self.answers
+        assert self.answers["200"] > 0
+        assert self.files[1] <= self.files[0] + 2, self.files
+        assert self.memory[1] <= self.memory[0] * 1.1 + 16 * MEBIBYTE, self.memory
+
+
+def pictures() -> tuple[list[bytes], list[bytes]]:
+    """Some that can be read and some that cannot."""
+    good = [encoded(noise((120, 90), seed), "JPEG") for seed in range(4)] + [plain()]
+    broken = [good[0][: len(good[0]) // 2], b"hello", plain()[:80], bytes(1000)]
+    return good, broken
+
+
+@contextmanager
+def victim(checkpoint: Path, deaths_every: float) -> Iterator[str]:
+    """The service in a process of its own; yields its address, and ends it by SIGTERM."""
+    command = [sys.executable, "-m", "tests.faults.saboteur", str(deaths_every), str(checkpoint)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
+            with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+                _until_ready(client)
+            yield url
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+
+
+def storm(url: str, requests: int, *, rude: float, broken: float, explanations: float) -> Report:
+    """Send so many requests from `CLIENTS` threads.
+
+    Args:
+        url: of the service.
+        requests: in all.
+        rude: share of clients that hang up after a random short while.
+        broken: share of pictures that cannot be read.
+        explanations: share of requests that ask for one.
+    """
+    report = Report()
+    good, bad = pictures()
+    left = iter(range(requests))
+    lock = threading.Lock()
+    third = threading.Event()
+
+    def behave(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 - nothing secret
+        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+            while True:
+                with lock:
+                    number = next(left, None)
+                if number is None:
+                    return
+                if number > requests // 3:
+                    third.set()
+                data = chance.choice(bad if chance.random() < broken else good)
+                path = "/explain" if chance.random() < explanations else "/predict"
+                patience = chance.uniform(0.001, 0.33) if chance.random() < rude else PATIENCE
+                try:
+                    answer = str(client.post(path, content=data, timeout=patience).status_code)
+                except httpx.TimeoutException:
+                    answer = "left"
+                with lock:
+                    report.answers[answer] += 1
+
+    with httpx.Client(base_url=url, timeout=PATIENCE) as watcher:
+        files_before = measure(watcher, "process_open_fds")
+        began = time.monotonic()
+        threads = [threading.Thread(target=behave, args=(seed,)) for seed in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        third.wait()
+        memory_then = measure(watcher, "process_resident_memory_bytes")
+        for thread in threads:
+            thread.join()
+        report.seconds = time.monotonic() - began
+        _until_ready(watcher)
+        assert watcher.post("/predict", content=good[0]).status_code == 200
+        report.memory = (memory_then, measure(watcher, "process_resident_memory_bytes"))
+        report.files = (files_before, _settled(watcher, files_before))
+        report.restarts = measure(watcher, "deepemotion_worker_restarts_total")
+    return report
+
+
+def measure(client: httpx.Client, name: str) -> float:
+    """One of the service's metrics, summed over its labels."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+
+def _until_ready(client: httpx.Client) -> None:
+    end = time.monotonic() + PATIENCE
+    while client.get("/readyz").status_code != httpx.codes.OK:
+        assert time.monotonic() < end, "the service did not get ready"
+        time.sleep(0.02)
+
+
+def _settled(client: httpx.Client, files: float) -> float:
+    """Open files, once connections that were just closed are gone."""
+    end = time.monotonic() + 5
+    while (found := measure(client, "process_open_fds")) > files and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=["chaos", "soak"])
+    parser.add_argument("--requests", type=int, default=20_000)
+    wish = parser.parse_args()
+    chaos = wish.kind == "chaos"
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = write_checkpoint(Path(folder))
+        with victim(checkpoint, deaths_every=1.0 if chaos else 0.0) as url:
+            shares = (0.3, 0.3, 0.05) if chaos else (0.0, 0.0, 0.0)
+            report = storm(url, wish.requests, rude=shares[0], broken=shares[1], explanations=shares[2])
+    before, after = (round(value / MEBIBYTE) for value in report.memory)
+    print(f"{wish.requests:,} requests in {report.seconds:.0f} s: {dict(report.answers)}")  # noqa: T201
+    print(f"resident memory {before} MiB after a third, {after} MiB at the end")  # noqa: T201
+    print(f"open files {report.files[0]:.0f} before, {report.files[1]:.0f} after")  # noqa: T201
+    print(f"the device's thread was replaced {report.restarts:.0f} times")  # noqa: T201
+    report.check()
+
+
+if __name__ == "__main__":
+    main()
