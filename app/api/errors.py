@@ -16,6 +16,7 @@ from app.api.refusals import (
     BodyTooLarge,
     BodyTooSlow,
     Busy,
+    Contradiction,
     MissingFile,
     NotAllowed,
     NotReady,
@@ -139,7 +140,7 @@ TABLE: dict[type[Exception], Kind] = {
         "unknown-view",
         "There is no such view",
         "choose one that is allowed, or leave the parameter out",
-        "there is no such view; choose one of: overlay, heatmap, dream",
+        "there is no such view; choose one of: overlay, heatmap, dream, pair, sheet",
     ),
     NotAllowed: Kind(
         401,
@@ -161,6 +162,13 @@ TABLE: dict[type[Exception], Kind] = {
         "The new checkpoint is refused, and the old one goes on answering",
         "put a checkpoint that can be trusted in the folder, list it in SHA256SUMS, and ask again",
         "SHA256SUMS does not list emotion6.pt",
+    ),
+    Contradiction: Kind(
+        422,
+        "contradiction",
+        "Two parameters exclude each other",
+        "leave one of them out",
+        "a sheet shows all emotions, so none can be chosen",
     ),
     RequestValidationError: Kind(
         422,

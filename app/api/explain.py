@@ -1,33 +1,26 @@
-"""``POST /explain``: a picture of which parts evoke an emotion."""
+"""``POST /explain``: which parts of a picture evoke an emotion, as a picture or as JSON."""
 
 import time
-from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
-from app.api.deps import Service, WarmService
+from app.api.deps import RequestId, WarmService
 from app.api.disconnect import while_connected
-from app.api.intake import UsefulSeconds, receive, server_timing, time_allowed
+from app.api.explaining import PngResponse, Wish, answer
+from app.api.intake import UsefulSeconds, time_allowed
 from app.api.openapi import PICTURE_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import PICTURE_ERRORS
 from app.api.problems import responses
-from app.api.refusals import UnknownEmotion, UnknownView
+from app.api.refusals import Contradiction, UnknownEmotion, UnknownView
 from app.api.upload import read_upload
-from app.engine import Explanation, Kind, Model
-from app.explain.heatmap import VIEWS, draw, to_png
-from app.picture import decode
+from app.engine import Kind
+from app.explain.heatmap import OPACITY, PALETTES
+from app.explain.views import VIEWS, Style
 
 router = APIRouter(tags=["emotions"])
-
-
-class PngResponse(Response):
-    """A PNG."""
-
-    media_type = "image/png"
 
 
 def _header(description: str, example: str) -> dict[str, Any]:
@@ -36,8 +29,12 @@ def _header(description: str, example: str) -> dict[str, Any]:
 
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "a PNG of the upload's own size, upright; its text chunks repeat the headers",
-        "content": {"image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}}},
+        "description": "a PNG, upright; its text chunks repeat the headers. For a client that asks for "
+        "`Accept: application/json`, the regions and, on request, the whole map",
+        "content": {
+            "image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}},
+            "application/json": {"schema": {"$ref": "#/components/schemas/ExplanationResponse"}},
+        },
         "headers": REQUEST_ID_HEADER
         | TIMING_HEADER
         | {
@@ -46,69 +43,100 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
             "X-DeepEmotion-Completeness-Error": _header(
                 "how far the sum of the map is from the rise of the emotion's log-odds, relatively", "0.0131"
             ),
+            "X-DeepEmotion-Evidence": _header("whether the map shows anything: yes or no", "yes"),
+            "X-DeepEmotion-Settings": _header("how far and how finely the dream went", "quick"),
             "X-DeepEmotion-Model": _header("name@version of the checkpoint", "emotion6@1.0.0"),
         },
     }
 }
 
-Emotion = Annotated[
-    str | None,
-    Query(
+
+class ExplainQuery(BaseModel):
+    """What may be wished for."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    emotion: str | None = Field(
+        default=None,
         max_length=64,
         description="the emotion to explain, one of the labels that GET /v1/model lists; the dominant one "
         "if left out",
-    ),
-]
-View = Annotated[
-    str,
-    Query(
+    )
+    view: str = Field(
+        default="overlay",
         max_length=64,
-        description="overlay: the heat map on the picture; heatmap: the map alone; dream: the picture after "
-        "gradient ascent",
+        description="; ".join(f"{name}: {what}" for name, what in VIEWS.items()),
         json_schema_extra={"enum": list(VIEWS)},
-    ),
-]
+    )
+    quality: Literal["quick", "thorough"] = Field(
+        default="quick",
+        description="quick: as long as a dozen predictions; thorough: several times that, and steadier",
+    )
+    colours: Literal["red-blue", "cividis"] = Field(
+        default="red-blue",
+        description="red-blue: red raises, blue lowers, also for colour-blind people; cividis: light raises, "
+        "dark lowers, also in grey print",
+    )
+    strength: float = Field(
+        default=OPACITY,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="opacity of the strongest evidence in an overlay",
+    )
+    legend: bool = Field(
+        default=False,
+        description="add a strip that says the emotion, its probability and what the colours mean",
+    )
+    map: Literal["none", "png", "npz"] = Field(
+        default="none",
+        description="in JSON, add the whole map: png is 16-bit grey, 32768 for no evidence; npz is NumPy's, "
+        "in units of the log-odds",
+    )
 
 
 @router.post(
     "/explain",
     summary="Which parts of this picture evoke the emotion?",
     response_class=PngResponse,
-    responses=_ANSWER | responses(*PICTURE_ERRORS, UnknownEmotion, UnknownView),
+    responses=_ANSWER | responses(*PICTURE_ERRORS, UnknownEmotion, UnknownView, Contradiction),
     openapi_extra=PICTURE_BODY,
 )
 async def explain(
     request: Request,
     service: WarmService,
-    emotion: Emotion = None,
-    view: View = VIEWS[0],
+    request_id: RequestId,
+    query: Annotated[ExplainQuery, Query()],
     useful: UsefulSeconds = None,
 ) -> Response:
     """A Deep Dream heat map: red raises the emotion's log-odds, blue lowers it.
 
-    The map is the gradient of the log-odds summed along the way from the picture to its dream, so its sum is
-    the rise of the log-odds; the completeness error says how nearly.
+    The map is the gradient of the log-odds summed along the way of the dream, so its sum is the rise of the
+    log-odds along it; the completeness error says how nearly. The same picture, checkpoint and parameters
+    give the same bytes.
     """
     model = service.served.current
-    wish = _Wish(model, _index_of(emotion, model.card.labels), view)
-    if view not in VIEWS:
+    wish = Wish(
+        model=model,
+        emotion=_index_of(query.emotion, model.card.labels),
+        view=query.view,
+        quality=query.quality,
+        style=Style(PALETTES[query.colours], query.strength, query.legend),
+        raw_map=query.map,
+        as_json=_wants_json(request.headers.get("accept", "*/*")),
+        request_id=request_id,
+    )
+    if query.view not in VIEWS:
         raise UnknownView("view", VIEWS)
+    if query.view == "sheet" and query.emotion is not None:
+        raise Contradiction("a sheet shows all emotions, so none can be chosen")
     seconds = time_allowed(service.settings.explain_seconds, useful)
     service.engine.check_room(Kind.EXPLANATION, deadline=time.monotonic() + seconds)
     with service.uploads.share() as take:
         data = await read_upload(request, service.settings, take)
         deadline = time.monotonic() + seconds
         with service.engine.place(Kind.EXPLANATION, deadline=deadline, left=ClientDisconnect):
-            return await while_connected(request, _answer(request, service, data, wish, deadline))
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What is to be explained, by which model, and how it is to be shown."""
-
-    model: Model
-    emotion: int | None
-    view: str
+            return await while_connected(request, answer(request, service, data, wish, deadline))
 
 
 def _index_of(emotion: str | None, labels: tuple[str, ...]) -> int | None:
@@ -119,41 +147,7 @@ def _index_of(emotion: str | None, labels: tuple[str, ...]) -> int | None:
     return labels.index(emotion)
 
 
-async def _answer(
-    request: Request, service: Service, data: bytes, wish: _Wish, deadline: float
-) -> PngResponse:
-    started = time.monotonic()
-    received = await receive(request, service, wish.model, data, deadline=deadline)
-    decoded = time.monotonic()
-    explanation = await service.engine.explain(wish.model, received.pixels, wish.emotion, deadline=deadline)
-    explained = time.monotonic()
-    facts = _facts(wish.model, explanation)
-    notes = {f"DeepEmotion-{name}": value for name, value in facts.items()}
-    notes["DeepEmotion-Model-SHA256"] = wish.model.sha256
-    work = partial(_draw, data, service.settings.max_pixels, explanation, wish.view, notes)
-    png = await service.drawing.run(work, deadline=deadline)
-    timing = server_timing(
-        decode=decoded - started,
-        queue=explanation.queue_seconds,
-        infer=explanation.infer_seconds,
-        render=time.monotonic() - explained,
-    )
-    headers = {f"X-DeepEmotion-{name}": quote(value, safe="@") for name, value in facts.items()}
-    return PngResponse(png, headers=headers | timing)
-
-
-def _facts(model: Model, explanation: Explanation) -> dict[str, str]:
-    """What the headers and the notes in the PNG both say."""
-    probability = explanation.prediction.probabilities[explanation.emotion]
-    return {
-        "Emotion": model.card.labels[explanation.emotion],
-        "Probability": f"{probability:.6f}",
-        "Completeness-Error": f"{explanation.completeness_error:.4g}",
-        "Model": f"{model.card.name}@{model.card.version}",
-    }
-
-
-def _draw(data: bytes, max_pixels: int, explanation: Explanation, view: str, notes: dict[str, str]) -> bytes:
-    """The PNG. The upload is decoded a second time, so that waiting explanations hold no decoded pictures."""
-    picture = decode(data, max_pixels=max_pixels)
-    return to_png(draw(picture, explanation, view), notes)
+def _wants_json(accept: str) -> bool:
+    """Whether JSON is asked for by name and a picture is not."""
+    kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return "application/json" in kinds and not kinds & {"image/png", "image/*"}

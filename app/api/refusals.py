@@ -52,6 +52,10 @@ class UnknownView(UnknownChoice):
     """The view is not one that can be drawn."""
 
 
+class Contradiction(ApiError):
+    """Two parameters that exclude each other."""
+
+
 class Busy(ApiError):
     """Uploads already take all the memory, or all the places before the decoder, that they may."""
 

@@ -67,6 +67,77 @@ class PredictionResponse(_Answer):
     request_id: str
 
 
+class RegionBox(_Answer):
+    """A connected part of the picture that speaks for the emotion, or against it; pixels of the upload."""
+
+    left: int = Field(ge=0)
+    top: int = Field(ge=0)
+    right: int = Field(ge=0, description="first column that is not part of it")
+    bottom: int = Field(ge=0, description="first row that is not part of it")
+    share: float = Field(ge=0, le=1, description="of all evidence in the map, for and against together")
+    effect: Literal["raises", "lowers"]
+
+
+class RawMap(_Answer):
+    """The whole map, ``side`` x ``side`` and stretched over the picture."""
+
+    form: Literal["png", "npz"]
+    side: int
+    zero: int = Field(description="the value that means no evidence")
+    unit: float = Field(description="log-odds = (value - zero) x unit")
+    data: str = Field(description="the file in Base64; in an npz, the array is called relevance")
+
+
+class EmotionEvidence(_Answer):
+    """What in the picture raises or lowers one emotion."""
+
+    emotion: str
+    probability: float = Field(ge=0, le=1)
+    evidence: bool = Field(description="false when the map is flat: nothing in the picture stands out")
+    rise: float = Field(description="of the emotion's log-odds along the dream's way")
+    completeness_error: float = Field(
+        ge=0, description="how far the sum of the map is from `rise`, relatively"
+    )
+    regions: list[RegionBox] = Field(description="with the most evidence first")
+    map: RawMap | None = None
+
+
+_EVIDENCE: dict[str, Any] = {
+    "explanations": [
+        {
+            "emotion": "joy",
+            "probability": 0.71,
+            "evidence": True,
+            "rise": 2.31,
+            "completeness_error": 0.013,
+            "regions": [
+                {"left": 320, "top": 90, "right": 660, "bottom": 400, "share": 0.44, "effect": "raises"},
+                {"left": 900, "top": 610, "right": 1010, "bottom": 720, "share": 0.05, "effect": "lowers"},
+            ],
+            "map": None,
+        }
+    ],
+    "settings": "quick",
+    "model": _EXAMPLE["model"],
+    "image": _EXAMPLE["image"],
+    "request_id": _REQUEST_ID,
+}
+
+
+class ExplanationResponse(_Answer):
+    """Which parts of a picture evoke an emotion, for programs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [_EVIDENCE]})
+
+    explanations: list[EmotionEvidence] = Field(
+        min_length=1, description="one; for a sheet one an emotion, the most probable first"
+    )
+    settings: str = Field(description="the quality that was asked for")
+    model: ModelName
+    image: ImageFacts
+    request_id: str
+
+
 class ModelResponse(_Answer):
     """What the loaded checkpoint says of itself, and where it runs."""
 

@@ -153,7 +153,28 @@ class Engine:
         """
         prediction = await self.predict(model, pixels, deadline=deadline)
         chosen = int(prediction.probabilities.argmax()) if emotion is None else emotion
-        job = DreamJob(model, pixels, deadline, self._lines.clock(), emotion=chosen, settings=settings)
+        return await self._dream(prediction, self._job(model, pixels, chosen, deadline, settings))
+
+    async def explain_all(
+        self, model: Model, pixels: Pixels, *, deadline: float, settings: DreamSettings = DEFAULTS
+    ) -> list[Explanation]:
+        """An explanation of each emotion, the most probable first; one after the other, as others wait too.
+
+        Takes and raises what `predict` does.
+        """
+        prediction = await self.predict(model, pixels, deadline=deadline)
+        order = (-prediction.probabilities).argsort(kind="stable")
+        return [
+            await self._dream(prediction, self._job(model, pixels, int(emotion), deadline, settings))
+            for emotion in order
+        ]
+
+    def _job(
+        self, model: Model, pixels: Pixels, emotion: int, deadline: float, settings: DreamSettings
+    ) -> DreamJob:
+        return DreamJob(model, pixels, deadline, self._lines.clock(), emotion=emotion, settings=settings)
+
+    async def _dream(self, prediction: Prediction, job: DreamJob) -> Explanation:
         self._lines.submit(job)
         return _explanation(job, prediction, await self._answer(job))
 

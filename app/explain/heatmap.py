@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from app.engine import Explanation
     from app.picture import Picture
 
-VIEWS: tuple[str, ...] = ("overlay", "heatmap", "dream")
-
 SOFTNESS = 0.03
 """Blur of the map, as a share of its side: a single pixel shows the network's grid, not the picture."""
 PEAK = 99.5
@@ -30,44 +29,85 @@ DREAM_VISIBLE = 24.0
 picture to be seen: a short path is what makes its relevance add up."""
 CONTRAST = 1.5
 """Power of the strength that is drawn: above 1, weak evidence steps back behind strong."""
-_OPAQUE = 0.8
+OPACITY = 0.8
+"""Of the strongest evidence in an overlay, unless another is asked for."""
 _MIDDLE = 128
 _PNG_COMPRESSION = 3  # of 9; a photograph gains little from more, and waits long for it
 
-# ColorBrewer's RdBu, which colour-blind people can tell apart too: blue lowers, red raises.
-_BLUE, _PALE, _RED = np.array([(5, 48, 97), (247, 247, 247), (178, 24, 43)], np.float32)
+
+@dataclass(frozen=True)
+class Palette:
+    """Three colours of 255: of what lowers the emotion, of no evidence, and of what raises it."""
+
+    lowers: tuple[int, int, int]
+    neutral: tuple[int, int, int]
+    raises: tuple[int, int, int]
+
+    def colours(self, signed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``[..., 3]`` for strengths ``[...]`` in -1..1."""
+        lowers, neutral, raises = (
+            np.array(each, np.float32) for each in (self.lowers, self.neutral, self.raises)
+        )
+        weight = np.abs(signed)[..., None] ** CONTRAST
+        return np.asarray(neutral + weight * (np.where(signed[..., None] > 0, raises, lowers) - neutral))
 
 
-def draw(picture: Picture, explanation: Explanation, view: str) -> Image.Image:
-    """An RGB picture of the given picture's own size.
+PALETTES: dict[str, Palette] = {
+    # ColorBrewer's RdBu, which colour-blind people can tell apart too.
+    "red-blue": Palette((5, 48, 97), (247, 247, 247), (178, 24, 43)),
+    # The ends of cividis: what lowers is dark and what raises is light, so it can also be told apart in grey.
+    "cividis": Palette((0, 32, 77), (124, 123, 120), (255, 234, 70)),
+}
+"""By the name that a request asks for; the first is the default."""
+DEFAULT_PALETTE = PALETTES["red-blue"]
+
+
+def overlay(
+    picture: Picture,
+    explanation: Explanation,
+    palette: Palette = DEFAULT_PALETTE,
+    opacity: float = OPACITY,
+) -> Image.Image:
+    """The map on the picture, at the picture's own size.
 
     Args:
         picture: what was uploaded, upright.
         explanation: of that picture.
-        view: ``overlay`` draws the map on the picture, ``heatmap`` the map alone, ``dream`` what the picture
-            becomes when its emotion is strengthened.
-
-    Raises:
-        ValueError: there is no such view.
+        palette: of the map.
+        opacity: of the strongest evidence, 0 to 1.
     """
-    if view not in VIEWS:
-        raise ValueError(f"there is no view {view!r}; there are {', '.join(VIEWS)}")
-    if view == "dream":
-        return _dream(picture, explanation)
     signed = strength(explanation)
-    weight = np.abs(signed)[..., None] ** CONTRAST
-    ends = np.where(signed[..., None] > 0, _RED, _BLUE)
-    if view == "heatmap":
-        return _enlarged(_PALE + weight * (ends - _PALE), picture)
+    ends = palette.colours(np.sign(signed))
+    opaque = 255 * opacity * np.abs(signed) ** CONTRAST
     # A grey picture leaves colour to the map alone.
     grey = picture.rgb.convert("L").convert("RGB")
-    return Image.composite(_enlarged(ends, picture), grey, _enlarged(255 * _OPAQUE * weight[..., 0], picture))
+    return Image.composite(_enlarged(ends, picture), grey, _enlarged(opaque, picture))
+
+
+def heatmap(picture: Picture, explanation: Explanation, palette: Palette = DEFAULT_PALETTE) -> Image.Image:
+    """The map alone, at the picture's own size."""
+    return _enlarged(palette.colours(strength(explanation)), picture)
+
+
+def dream(picture: Picture, explanation: Explanation) -> Image.Image:
+    """The dream's change, strengthened until it can be seen, on the picture at its full sharpness."""
+    change = explanation.dreamed - explanation.original
+    largest = float(np.percentile(np.abs(change), PEAK))
+    if largest > 0:
+        change *= DREAM_VISIBLE / largest
+    lifted = _enlarged(change.transpose(1, 2, 0) + _MIDDLE, picture)  # bytes have no sign
+    return ImageChops.add(picture.rgb, lifted, scale=1, offset=-_MIDDLE)
+
+
+def has_evidence(explanation: Explanation) -> bool:
+    """Whether there is anything to draw; a map of less would be stretched noise."""
+    return abs(explanation.rise) >= NO_EVIDENCE
 
 
 def strength(explanation: Explanation) -> NDArray[np.float32]:
     """The map for drawing, ``[S, S]`` in -1..1; all zero where there is no evidence."""
     relevance = explanation.relevance
-    if abs(explanation.rise) < NO_EVIDENCE:
+    if not has_evidence(explanation):
         return np.zeros_like(relevance)
     smooth = _blurred(relevance, SOFTNESS * relevance.shape[0])
     peak = float(np.percentile(np.abs(smooth), PEAK))
@@ -97,16 +137,6 @@ def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
         windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
         picture = (windows @ kernel).astype(np.float32)
     return picture
-
-
-def _dream(picture: Picture, explanation: Explanation) -> Image.Image:
-    """The dream's change, strengthened until it can be seen, on the picture at its full sharpness."""
-    change = explanation.dreamed - explanation.original
-    largest = float(np.percentile(np.abs(change), PEAK))
-    if largest > 0:
-        change *= DREAM_VISIBLE / largest
-    lifted = _enlarged(change.transpose(1, 2, 0) + _MIDDLE, picture)  # bytes have no sign
-    return ImageChops.add(picture.rgb, lifted, scale=1, offset=-_MIDDLE)
 
 
 def _enlarged(pixels: NDArray[np.floating], picture: Picture) -> Image.Image:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import re
 from typing import TYPE_CHECKING
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.api.schemas import ExplanationResponse
 from app.checkpoint import sha256_of
-from app.explain.heatmap import VIEWS
+from app.explain.views import VIEWS
 from tests.api.serving import slug
 from tests.pictures import BLUE, RED, encoded, noise, plain
 from tests.tiny import LABELS
@@ -29,7 +31,10 @@ def opened(response: httpx.Response) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("view", VIEWS)
+SAME_SIZE = ("overlay", "heatmap", "dream")
+
+
+@pytest.mark.parametrize("view", SAME_SIZE)
 def test_a_png_of_the_uploads_own_size(client: httpx.Client, view: str) -> None:
     image = opened(client.post("/explain", params={"view": view}, content=encoded(noise((91, 67)))))
     assert (image.mode, image.size) == ("RGB", (91, 67))
@@ -102,6 +107,149 @@ def test_the_dream_of_anger_is_redder(client: httpx.Client) -> None:
     assert red > 1
     assert green < -1
     assert blue < -1
+
+
+def test_a_pair_and_a_sheet(client: httpx.Client) -> None:
+    data = encoded(noise((90, 60)))
+    assert opened(client.post("/explain", params={"view": "pair"}, content=data)).size == (180, 60)
+    response = client.post("/explain", params={"view": "sheet"}, content=data)
+    assert opened(response).width >= 3 * 90
+    predicted = client.post("/predict", content=data).json()["dominant"]
+    assert response.headers["x-deepemotion-emotion"] == predicted["emotion"]
+
+
+def test_a_sheet_takes_no_emotion(client: httpx.Client) -> None:
+    response = client.post("/explain", params={"view": "sheet", "emotion": "joy"}, content=plain())
+    assert (response.status_code, slug(response)) == (422, "contradiction")
+
+
+def test_looks(client: httpx.Client) -> None:
+    data = encoded(noise((90, 60)))
+    usual = opened(client.post("/explain", content=data))
+    for look in ({"colours": "cividis"}, {"strength": "0.3"}):
+        other = opened(client.post("/explain", params=look, content=data))
+        assert other.size == usual.size
+        assert other.tobytes() != usual.tobytes()
+    tall = opened(client.post("/explain", params={"legend": "true"}, content=data))
+    assert tall.height > usual.height
+    assert tall.crop((0, 0, *usual.size)).tobytes() == usual.tobytes()
+
+
+def test_quality_is_told_and_a_thorough_map_takes_more_steps(client: httpx.Client) -> None:
+    for quality in ("quick", "thorough"):
+        response = client.post("/explain", params={"quality": quality}, content=encoded(noise((40, 30))))
+        assert response.headers["x-deepemotion-settings"] == quality
+        assert opened(response).info["DeepEmotion-Settings"] == quality
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("quality", "best", "'quick' or 'thorough'"),
+        ("colours", "jet", "'red-blue' or 'cividis'"),
+        ("strength", "0", "greater than 0"),
+        ("strength", "nan", "finite"),
+        ("strength", "1.5", "less than or equal to 1"),
+        ("legend", "perhaps", "boolean"),
+        ("map", "tiff", "'none', 'png' or 'npz'"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_answered_with_those_that_are(
+    client: httpx.Client, name: str, value: str, allowed: str
+) -> None:
+    response = client.post("/explain", params={name: value}, content=plain())
+    assert (response.status_code, slug(response)) == (422, "invalid-request")
+    assert name in response.json()["detail"]
+    assert allowed in response.json()["detail"]
+
+
+JSON = {"Accept": "application/json"}
+
+
+def spot() -> bytes:
+    """Grey with a red disc at the right, which evokes anger."""
+    picture = Image.new("RGB", (300, 150), (90, 90, 90))
+    picture.paste((235, 15, 15), (200, 40, 280, 120))
+    return encoded(picture)
+
+
+def test_json_says_where_the_evidence_is(client: httpx.Client) -> None:
+    response = client.post("/explain", params={"emotion": "anger"}, content=spot(), headers=JSON)
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["vary"] == "Accept"
+    answer = ExplanationResponse.model_validate_json(response.content)
+    (found,) = answer.explanations
+    assert found.emotion == "anger"
+    assert found.evidence
+    assert found.map is None
+    assert response.headers["x-deepemotion-emotion"] == "anger"
+    assert (answer.image.width, answer.image.height) == (300, 150)
+    for region in found.regions:
+        assert 0 <= region.left < region.right <= 300
+        assert 0 <= region.top < region.bottom <= 150
+
+
+def test_a_sheet_in_json_is_all_emotions_the_most_probable_first(client: httpx.Client) -> None:
+    response = client.post("/explain", params={"view": "sheet"}, content=spot(), headers=JSON)
+    found = ExplanationResponse.model_validate_json(response.content).explanations
+    assert sorted(each.emotion for each in found) == sorted(LABELS)
+    probabilities = [each.probability for each in found]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1)
+
+
+def test_the_raw_map_in_both_forms_is_the_same_and_sums_to_the_rise(client: httpx.Client) -> None:
+    maps = []
+    for form in ("npz", "png"):
+        response = client.post(
+            "/explain", params={"map": form}, content=encoded(noise((40, 30))), headers=JSON
+        )
+        (found,) = ExplanationResponse.model_validate_json(response.content).explanations
+        assert found.map is not None
+        file = io.BytesIO(base64.b64decode(found.map.data))
+        stored = np.load(file)["relevance"] if form == "npz" else np.asarray(Image.open(file))
+        assert stored.shape == (found.map.side, found.map.side)
+        maps.append((stored.astype(float) - found.map.zero) * found.map.unit)
+        error = abs(maps[-1].sum() - found.rise) / abs(found.rise)
+        assert error == pytest.approx(found.completeness_error, abs=0.01)
+    assert np.abs(maps[0] - maps[1]).max() <= np.abs(maps[0]).max() / 30000
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "image/png"),
+        ("image/png", "image/png"),
+        ("text/html, image/png, application/json", "image/png"),
+        ("application/json, text/plain, */*", "application/json"),
+        ("application/json;q=0.9", "application/json"),
+    ],
+)
+def test_a_picture_unless_json_alone_is_asked_for(client: httpx.Client, accept: str, kind: str) -> None:
+    response = client.post("/explain", content=plain(), headers={"Accept": accept})
+    assert response.headers["content-type"] == kind
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_evidence_lies_where_the_upright_picture_has_it(client: httpx.Client, orientation: int) -> None:
+    """The picture is stored turned, as cameras do; the answer is about what a viewer sees."""
+    stored = Image.open(io.BytesIO(spot()))
+    back = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = encoded(stored if back is None else stored.transpose(back), "PNG", exif=exif)
+    upright = client.post("/explain", params={"emotion": "anger"}, content=spot())
+    found = client.post("/explain", params={"emotion": "anger"}, content=turned)
+    assert opened(found).tobytes() == opened(upright).tobytes()
 
 
 def test_timing(client: httpx.Client) -> None:

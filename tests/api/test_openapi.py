@@ -7,7 +7,7 @@ import pytest
 
 from app.api.errors import TABLE
 from app.api.problems import MEDIA_TYPE
-from app.api.schemas import PredictionResponse, Problem
+from app.api.schemas import ExplanationResponse, PredictionResponse, Problem
 
 if TYPE_CHECKING:
     import httpx
@@ -55,7 +55,7 @@ def test_the_routes(schema: dict[str, Any]) -> None:
 def test_every_error_is_documented_with_an_example(schema: dict[str, Any]) -> None:
     documented = {name: set(problems(operation)) for name, operation in operations(schema).items()}
     everything = {kind.slug for kind in TABLE.values()}
-    only_explain = {"unknown-emotion", "unknown-view"}
+    only_explain = {"unknown-emotion", "unknown-view", "contradiction"}
     operators = {"not-allowed", "admin-disabled", "checkpoint-refused", "beyond-repair"}
     assert documented["POST /explain"] == everything - operators
     assert documented["POST /predict"] == everything - operators - only_explain
@@ -85,6 +85,11 @@ def test_the_example_of_an_answer_is_one(schema: dict[str, Any]) -> None:
     assert answer.distribution[answer.dominant.emotion] == max(answer.distribution.values())
 
 
+def test_the_example_of_an_explanation_is_one(schema: dict[str, Any]) -> None:
+    (example,) = schema["components"]["schemas"]["ExplanationResponse"]["examples"]
+    ExplanationResponse.model_validate(example)
+
+
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 def test_bodies(schema: dict[str, Any], path: str) -> None:
     content = schema["paths"][path]["post"]["requestBody"]["content"]
@@ -103,11 +108,12 @@ def test_bodies(schema: dict[str, Any], path: str) -> None:
 
 def test_an_explanation_is_a_png(schema: dict[str, Any]) -> None:
     answer = schema["paths"]["/explain"]["post"]["responses"]["200"]
-    assert list(answer["content"]) == ["image/png"]
+    assert set(answer["content"]) == {"image/png", "application/json"}
     assert {"X-DeepEmotion-Emotion", "X-Request-ID", "Server-Timing"} <= set(answer["headers"])
     parameters = {each["name"]: each for each in schema["paths"]["/explain"]["post"]["parameters"]}
-    assert set(parameters) == {"emotion", "view", "X-DeepEmotion-Timeout"}
-    assert parameters["view"]["schema"]["enum"] == ["overlay", "heatmap", "dream"]
+    looks = {"emotion", "view", "quality", "colours", "strength", "legend", "map"}
+    assert set(parameters) == looks | {"X-DeepEmotion-Timeout"}
+    assert parameters["view"]["schema"]["enum"] == ["overlay", "heatmap", "dream", "pair", "sheet"]
 
 
 def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:

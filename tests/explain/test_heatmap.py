@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from app.engine import Explanation, Prediction
-from app.explain.heatmap import VIEWS, draw, strength, to_png
+from app.explain.heatmap import PALETTES, dream, heatmap, overlay, strength, to_png
 from app.picture import Picture
 
 if TYPE_CHECKING:
@@ -43,20 +43,33 @@ def spots() -> NDArray[np.float32]:
     return relevance
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_view_has_the_pictures_own_size(view: str) -> None:
-    drawn = draw(PICTURE, explanation(spots()), view)
-    assert drawn.size == SIZE
-    assert drawn.mode == "RGB"
+@pytest.mark.parametrize("name", PALETTES)
+def test_what_raises_and_what_lowers_differ_also_for_the_colour_blind(name: str) -> None:
+    """Seen by the two kinds of cones that people with red-green blindness have: blue, and red with green."""
+    palette = PALETTES[name]
+    lowers, raises = (np.array(each, float) for each in (palette.lowers, palette.raises))
+    assert abs(lowers[2] - raises[2]) + abs(lowers[:2].mean() - raises[:2].mean()) > 50
 
 
-def test_an_unknown_view_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="overlay, heatmap, dream"):
-        draw(PICTURE, explanation(spots()), "x-ray")
+def test_cividis_can_be_told_apart_in_grey() -> None:
+    drawn = heatmap(PICTURE, explanation(spots()), PALETTES["cividis"]).convert("L")
+    scale = np.array(SIZE) / S
+    raises, lowers, nothing = (
+        np.asarray(drawn)[int(at * scale[1]), int(at * scale[0])] for at in (12, 48, 30)
+    )
+    assert int(lowers) + 15 < int(nothing) < int(raises) - 50
+
+
+def test_opacity_is_that_of_the_strongest_evidence() -> None:
+    pixels = [np.asarray(overlay(PICTURE, explanation(spots()), opacity=each)) for each in (0.2, 1.0)]
+    y, x = (12 * np.array(SIZE[::-1]) / S).astype(int)
+    faint, full = (each[y, x].astype(int) for each in pixels)
+    assert full[0] - full[2] > 100
+    assert 0 < faint[0] - faint[2] < 50
 
 
 def test_red_raises_and_blue_lowers_where_the_evidence_is() -> None:
-    pixels = np.asarray(draw(PICTURE, explanation(spots()), "heatmap")).astype(int)
+    pixels = np.asarray(heatmap(PICTURE, explanation(spots()))).astype(int)
     scale = np.array(SIZE) / S
     x, y = (12 * scale).astype(int)
     red, _, blue = pixels[y, x]
@@ -69,7 +82,7 @@ def test_red_raises_and_blue_lowers_where_the_evidence_is() -> None:
 
 
 def test_the_overlay_shows_the_picture_where_there_is_no_evidence() -> None:
-    pixels = np.asarray(draw(PICTURE, explanation(spots()), "overlay")).astype(int)
+    pixels = np.asarray(overlay(PICTURE, explanation(spots()))).astype(int)
     grey = np.asarray(PICTURE.rgb.convert("L"))[0, 0]
     np.testing.assert_allclose(pixels[-1, 0], grey, atol=1)
 
@@ -77,7 +90,7 @@ def test_the_overlay_shows_the_picture_where_there_is_no_evidence() -> None:
 def test_a_flat_map_says_no_evidence_instead_of_noise() -> None:
     noise = np.random.default_rng(0).normal(size=(S, S)).astype(np.float32) * 1e-6
     assert not strength(explanation(noise)).any()
-    assert np.asarray(draw(PICTURE, explanation(noise), "heatmap")).min() == 247
+    assert np.asarray(heatmap(PICTURE, explanation(noise))).min() == 247
     assert not strength(explanation(np.zeros((S, S), np.float32), rise=1.0)).any()
 
 
@@ -89,13 +102,13 @@ def test_the_scale_of_the_map_does_not_matter_but_its_sign_does() -> None:
 
 def test_the_dream_is_strong_enough_to_be_seen_and_keeps_the_picture() -> None:
     before = np.asarray(PICTURE.rgb).astype(int)
-    change = np.asarray(draw(PICTURE, explanation(spots()), "dream")).astype(int) - before
+    change = np.asarray(dream(PICTURE, explanation(spots()))).astype(int) - before
     assert 20 <= np.abs(change).max() <= 30
     assert np.abs(change[:, 95:105]).max() <= 3  # where the dream changed nothing
 
 
 def test_a_png_carries_its_notes_and_nothing_else() -> None:
-    picture = draw(PICTURE, explanation(spots()), "overlay")
+    picture = overlay(PICTURE, explanation(spots()))
     read = Image.open(
         io.BytesIO(to_png(picture, {"DeepEmotion-Emotion": "свет", "DeepEmotion-Model": "m@1"}))
     )

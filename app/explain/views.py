@@ -1,0 +1,168 @@
+"""The views of an explanation that can be asked for, with their captions, legend and contact sheet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from app.explain.heatmap import (
+    DEFAULT_PALETTE,
+    OPACITY,
+    Palette,
+    dream,
+    has_evidence,
+    heatmap,
+    overlay,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.engine import Explanation
+    from app.picture import Picture
+
+VIEWS: dict[str, str] = {
+    "overlay": "the heat map on the picture, which is turned grey",
+    "heatmap": "the heat map alone",
+    "dream": "the picture after gradient ascent, its change made large enough to see",
+    "pair": "the picture and the overlay side by side",
+    "sheet": "the overlays of all emotions, the most probable first; costs one explanation for each",
+}
+"""What each shows, by the name that a request asks for; the first is the default."""
+
+CELL = 480
+"""Longest side in pixels of a picture in a contact sheet."""
+COLUMNS = 4
+_INK, _PAPER = (20, 20, 20), (255, 255, 255)
+_SMALLEST_TEXT = 12
+_WIDEST = 1000  # text grows with a picture up to this width; beyond it, it is large enough
+_MARGIN = 0.3  # around a line of text, of its height
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a view is drawn.
+
+    Attributes:
+        palette: of the map.
+        opacity: of the strongest evidence in an overlay, 0 to 1.
+        legend: whether a strip below says the emotion, its probability and what the colours mean.
+    """
+
+    palette: Palette = DEFAULT_PALETTE
+    opacity: float = OPACITY
+    legend: bool = False
+
+
+def draw(
+    picture: Picture, explanations: Sequence[Explanation], names: Sequence[str], view: str, style: Style
+) -> Image.Image:
+    """An RGB picture. Of the upload's own size, unless it is a pair or a sheet or has a legend.
+
+    Args:
+        picture: what was uploaded, upright.
+        explanations: of that picture; for a sheet one an emotion, else one.
+        names: of the emotions, by the explanations' index.
+        view: one of `VIEWS`.
+        style: how.
+
+    Raises:
+        ValueError: there is no such view.
+    """
+    if view not in VIEWS:
+        raise ValueError(f"there is no view {view!r}; there are {', '.join(VIEWS)}")
+    first = explanations[0]
+    if view == "sheet":
+        drawn = _sheet(picture, explanations, names, style)
+    elif view == "heatmap":
+        drawn = heatmap(picture, first, style.palette)
+    elif view == "dream":
+        drawn = dream(picture, first)
+    else:
+        drawn = overlay(picture, first, style.palette, style.opacity)
+        if view == "pair":
+            drawn = _beside(picture.rgb, drawn)
+    if style.legend:
+        caption = "" if view == "sheet" else caption_of(first, names)
+        drawn = _above(drawn, _legend(drawn.width, caption, style.palette))
+    return drawn
+
+
+def caption_of(explanation: Explanation, names: Sequence[str]) -> str:
+    """The emotion and its probability, and whether there is anything to see."""
+    probability = explanation.prediction.probabilities[explanation.emotion]
+    found = "" if has_evidence(explanation) else ": no evidence"
+    return f"{names[explanation.emotion]} {probability:.0%}{found}"
+
+
+def _sheet(
+    picture: Picture, explanations: Sequence[Explanation], names: Sequence[str], style: Style
+) -> Image.Image:
+    """Small overlays in rows, each with its caption."""
+    scale = min(1.0, CELL / max(picture.rgb.size))
+    size = (max(1, round(picture.rgb.width * scale)), max(1, round(picture.rgb.height * scale)))
+    small = type(picture)(picture.rgb.resize(size), picture.format, picture.width, picture.height)
+    cells = []
+    for explanation in explanations:
+        drawn = overlay(small, explanation, style.palette, style.opacity)
+        cells.append(_above(drawn, _strip(drawn.width, caption_of(explanation, names))))
+    columns = min(COLUMNS, len(cells))
+    width, height = cells[0].size
+    gap = max(2, width // 50)
+    rows = math.ceil(len(cells) / columns)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), _PAPER)
+    for index, cell in enumerate(cells):
+        sheet.paste(cell, (index % columns * (width + gap), index // columns * (height + gap)))
+    return sheet
+
+
+def _legend(width: int, caption: str, palette: Palette) -> Image.Image:
+    """A strip: the caption, and a bar of the colours between the words for its ends."""
+    ramp = palette.colours(np.linspace(-1, 1, max(2, width // 2), dtype=np.float32)[None])
+    height = _text_height(width)
+    bar = Image.fromarray(np.rint(ramp).astype(np.uint8)).resize((max(1, width // 2), height))
+    words = _strip(width, "lowers it", "raises it")
+    words.paste(bar, ((width - bar.width) // 2, (words.height - height) // 2))
+    return _above(_strip(width, caption), words) if caption else words
+
+
+def _strip(width: int, left: str, right: str = "") -> Image.Image:
+    """A line of text on white, as wide as asked; too long a text is made smaller."""
+    height = _text_height(width)
+    room = width if not right else width // 4
+    size = height
+    while size > 1 and max(_text_width(text, size) for text in (left, right)) > room - height // 3:
+        size -= 1
+    font = ImageFont.load_default(size)
+    strip = Image.new("RGB", (width, round(height * (1 + 2 * _MARGIN))), _PAPER)
+    pen = ImageDraw.Draw(strip)
+    middle = strip.height // 2
+    pen.text((height // 6, middle), left, _INK, font, anchor="lm")
+    pen.text((width - height // 6, middle), right, _INK, font, anchor="rm")
+    return strip
+
+
+def _text_height(width: int) -> int:
+    return max(_SMALLEST_TEXT, min(width, _WIDEST) // 28)
+
+
+def _text_width(text: str, size: int) -> float:
+    return ImageFont.load_default(size).getlength(text)
+
+
+def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (left.width + right.width, left.height), _PAPER)
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width, 0))
+    return both
+
+
+def _above(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (upper.width, upper.height + lower.height), _PAPER)
+    both.paste(upper, (0, 0))
+    both.paste(lower, (0, upper.height))
+    return both
