@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import explain, health, metrics, model, openapi, page, predict, problems
+from app.api import batch, explain, health, metrics, model, openapi, page, predict, problems
 from app.api.deps import Service, make_service
 from app.api.middleware import RequestRecord, UnreadBody
 from app.checkpoint import CheckpointError
@@ -47,6 +47,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for route in (predict, explain, health, model, metrics):
         app.include_router(route.router)
+    for route in (predict, explain, batch):  # the first two also under a version, for those who build on it
+        app.include_router(route.router, prefix="/v1")
     page.install(app)
     problems.install(app)
     openapi.install(app)

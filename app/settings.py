@@ -58,6 +58,15 @@ class Settings(BaseSettings):
         le=1024 * MEBIBYTE,
         description="bytes of a whole request body; a photo of 24 megapixels is about 10 MiB",
     )
+    max_files: int = Field(
+        default=32, ge=1, le=1000, description="pictures in one request to /v1/predict/batch"
+    )
+    max_batch_bytes: int = Field(
+        default=128 * MEBIBYTE,
+        ge=1,
+        le=1024 * MEBIBYTE,
+        description="bytes of a whole request to /v1/predict/batch",
+    )
     upload_memory_bytes: int = Field(
         default=512 * MEBIBYTE,
         ge=1,
@@ -84,9 +93,12 @@ class Settings(BaseSettings):
         default=10.0,
         description="time from the end of an upload to its prediction; a client rarely waits longer",
     )
+    batch_seconds: Seconds = Field(
+        default=60.0, description="the same for all pictures of a request to /v1/predict/batch together"
+    )
     explain_seconds: Seconds = Field(
         default=120.0,
-        description="the same for an explanation, which takes some dozens of gradient steps",
+        description="the same for an explanation, which takes many gradient steps",
     )
     max_batch: int = Field(
         default=8,
@@ -135,6 +147,6 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _one_upload_fits(self) -> Self:
-        if self.upload_memory_bytes < self.max_upload_bytes:
-            raise ValueError("upload_memory_bytes must be at least max_upload_bytes")
+        if self.upload_memory_bytes < max(self.max_upload_bytes, self.max_batch_bytes):
+            raise ValueError("upload_memory_bytes must be at least max_upload_bytes and max_batch_bytes")
         return self

@@ -96,8 +96,8 @@ TABLE: dict[type[Exception], Kind] = {
     TooManyFiles: Kind(
         422,
         "too-many-files",
-        "The form has more than one file",
-        "send one request for each picture",
+        "The form has too many files",
+        "send one request for each picture, or several forms to /v1/predict/batch",
         "the form has more than one file",
     ),
     EmptyPicture: Kind(

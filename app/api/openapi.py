@@ -51,6 +51,29 @@ PICTURE_BODY: dict[str, Any] = {
     }
 }
 
+PICTURES_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "several pictures",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {
+                        FIELD: {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                            "description": "JPEG, PNG or WebP files, each in a field of this name",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+
 REQUEST_ID_HEADER: dict[str, Any] = {
     "X-Request-ID": {"description": "the client's own, or a new one", "schema": {"type": "string"}}
 }

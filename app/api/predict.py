@@ -122,13 +122,19 @@ async def _take_in(
 
 
 def _answer(model: Model, received: Received, prediction: Prediction, request_id: str) -> PredictionResponse:
-    labels = model.card.labels
-    distribution = dict(zip(labels, prediction.probabilities.tolist(), strict=True))
-    dominant = labels[int(prediction.probabilities.argmax())]
+    distribution, dominant = distribution_of(model, prediction)
     return PredictionResponse(
         distribution=distribution,
-        dominant=Dominant(emotion=dominant, probability=distribution[dominant]),
+        dominant=dominant,
         model=model_name(model),
         image=received.facts,
         request_id=request_id,
     )
+
+
+def distribution_of(model: Model, prediction: Prediction) -> tuple[dict[str, float], Dominant]:
+    """The probabilities by the emotions' names, and the most probable one."""
+    labels = model.card.labels
+    distribution = dict(zip(labels, prediction.probabilities.tolist(), strict=True))
+    dominant = labels[int(prediction.probabilities.argmax())]
+    return distribution, Dominant(emotion=dominant, probability=distribution[dominant])

@@ -18,8 +18,6 @@ from app.engine import QueueFull
 from app.telemetry import log_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fastapi import FastAPI, Request
 
 MEDIA_TYPE = "application/problem+json"
@@ -40,13 +38,20 @@ class ProblemResponse(JSONResponse):
 
 def problem_response(error: Exception, request_id: str) -> Response:
     """The response for an error: its row of the table, filled in."""
-    kind = _http_kind(error) if isinstance(error, HTTPException) else kind_of(type(error))
+    kind = _kind(error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     retry_after = error.retry_after if isinstance(error, QueueFull) else kind.retry_after
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    body = problem_of(error, request_id).model_dump(exclude_none=True)
+    return ProblemResponse(body, status_code=kind.status, headers=headers)
+
+
+def problem_of(error: Exception, request_id: str) -> Problem:
+    """The error's row of the table, filled in."""
+    kind = _kind(error)
     allowed = list(error.allowed) if isinstance(error, UnknownChoice) else None
-    return _send(kind, _detail(error, kind), request_id, allowed=allowed, headers=headers)
+    return _problem(kind, _detail(error, kind), request_id, allowed)
 
 
 def responses(*error_classes: type[Exception]) -> dict[int | str, dict[str, Any]]:
@@ -68,7 +73,9 @@ def responses(*error_classes: type[Exception]) -> dict[int | str, dict[str, Any]
         )
         entry["content"][MEDIA_TYPE]["examples"][kind.slug] = {
             "summary": kind.title,
-            "value": _body(kind, kind.example, "0b6f4c1f9f0e4b0e8f6f7a5f2d3c1b0a", _example_of_allowed(kind)),
+            "value": _problem(
+                kind, kind.example, "0b6f4c1f9f0e4b0e8f6f7a5f2d3c1b0a", _example_of_allowed(kind)
+            ).model_dump(exclude_none=True),
         }
         if kind.retry_after is not None:
             entry["headers"] = {
@@ -96,6 +103,10 @@ async def _handle_disconnect(_request: Request, _error: Exception) -> Response:
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
+def _kind(error: Exception) -> Kind:
+    return _http_kind(error) if isinstance(error, HTTPException) else kind_of(type(error))
+
+
 def _http_kind(error: HTTPException) -> Kind:
     """A row for the errors of the framework itself: unknown path, wrong method."""
     status = HTTPStatus(error.status_code)
@@ -117,8 +128,8 @@ def _example_of_allowed(kind: Kind) -> list[str] | None:
     return listed.split(", ") if found else None
 
 
-def _body(kind: Kind, detail: str, request_id: str, allowed: list[str] | None) -> dict[str, Any]:
-    problem = Problem(
+def _problem(kind: Kind, detail: str, request_id: str, allowed: list[str] | None) -> Problem:
+    return Problem(
         type=f"urn:deepemotion:problem:{kind.slug}",
         title=kind.title,
         status=kind.status,
@@ -127,11 +138,3 @@ def _body(kind: Kind, detail: str, request_id: str, allowed: list[str] | None) -
         request_id=request_id,
         allowed=allowed,
     )
-    return problem.model_dump(exclude_none=True)
-
-
-def _send(
-    kind: Kind, detail: str, request_id: str, *, allowed: list[str] | None, headers: Mapping[str, str]
-) -> Response:
-    body = _body(kind, detail, request_id, allowed)
-    return ProblemResponse(body, status_code=kind.status, headers=dict(headers))

@@ -67,6 +67,37 @@ class PredictionResponse(_Answer):
     request_id: str
 
 
+class Problem(_Answer):
+    """An error, as RFC 9457 describes it."""
+
+    type: str = Field(
+        pattern=r"^urn:deepemotion:problem:[a-z0-9-]+$", description="names the kind of problem"
+    )
+    title: str = Field(description="the kind of problem in words")
+    status: int = Field(ge=400, le=599, description="the HTTP status code")
+    detail: str = Field(description="what went wrong this time")
+    remedy: str = Field(description="what the caller can do")
+    request_id: str = Field(description="as in the X-Request-ID header; quote it in a report")
+    allowed: list[str] | None = Field(default=None, description="the values that a parameter may have")
+
+
+class OnePicture(_Answer):
+    """What became of one picture of a batch: a prediction or a problem."""
+
+    distribution: dict[str, float] | None = None
+    dominant: Dominant | None = None
+    image: ImageFacts | None = None
+    problem: Problem | None = None
+
+
+class BatchResponse(_Answer):
+    """Which emotions several pictures evoke."""
+
+    results: list[OnePicture] = Field(description="in the order of the form")
+    model: ModelName
+    request_id: str
+
+
 class RegionBox(_Answer):
     """A connected part of the picture that speaks for the emotion, or against it; pixels of the upload."""
 
@@ -167,17 +198,3 @@ class Ready(_Answer):
     """The network is warm; pictures are taken."""
 
     status: Literal["ready"] = "ready"
-
-
-class Problem(_Answer):
-    """An error, as RFC 9457 describes it."""
-
-    type: str = Field(
-        pattern=r"^urn:deepemotion:problem:[a-z0-9-]+$", description="names the kind of problem"
-    )
-    title: str = Field(description="the kind of problem in words")
-    status: int = Field(ge=400, le=599, description="the HTTP status code")
-    detail: str = Field(description="what went wrong this time")
-    remedy: str = Field(description="what the caller can do")
-    request_id: str = Field(description="as in the X-Request-ID header; quote it in a report")
-    allowed: list[str] | None = Field(default=None, description="the values that a parameter may have")

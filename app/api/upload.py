@@ -1,4 +1,4 @@
-"""From a request to the bytes of one picture: a multipart form, or the picture as the body itself.
+"""From a request to the bytes of its pictures: a multipart form, or one picture as the body itself.
 
 Limits come before parsing: the announced length, the bytes that really arrive, the memory of all uploads
 together, and the time a body may take. Nothing is written to disk. The client's file name and the content
@@ -11,7 +11,8 @@ import asyncio
 import io
 import sys
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from app.settings import Settings
+
+T = TypeVar("T")
 
 FIELD = "file"
 """The form's field that holds the picture."""
@@ -88,43 +91,61 @@ async def read_upload(request: Request, settings: Settings, take: Callable[[int]
             as their names say.
         ClientDisconnect: the client left before the end.
     """
-    read = _reader(request)
+    read = _read_one if _is_form(request) else _read_raw
+    return await _in_time(request, settings, take, settings.max_upload_bytes, read)
+
+
+async def read_uploads(request: Request, settings: Settings, take: Callable[[int], None]) -> list[bytes]:
+    """The bytes of each picture in a form, in the order of the form.
+
+    Takes and raises what `read_upload` does, and UnsupportedMediaType for anything but a form.
+    """
+    if not _is_form(request):
+        raise UnsupportedMediaType("the content type is not multipart/form-data")
+    read = partial(_read_many, most=settings.max_files)
+    return await _in_time(request, settings, take, settings.max_batch_bytes, read)
+
+
+async def _in_time(
+    request: Request,
+    settings: Settings,
+    take: Callable[[int], None],
+    most: int,
+    read: Callable[[Request, AsyncGenerator[bytes]], Awaitable[T]],
+) -> T:
+    """What `read` makes of the body, within the limits."""
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > settings.max_upload_bytes:
-        raise _too_large(settings)
+    if announced.isdecimal() and int(announced) > most:
+        raise _too_large(most)
     try:
-        async with (
-            asyncio.timeout(settings.upload_seconds),
-            aclosing(_counted(request, settings, take)) as stream,
-        ):
-            return await read(request, stream)
+        async with asyncio.timeout(settings.upload_seconds), aclosing(_counted(request, most, take)) as body:
+            return await read(request, body)
     except TimeoutError as error:
         raise BodyTooSlow(f"the body did not arrive within {settings.upload_seconds:g} s") from error
 
 
-def _reader(request: Request) -> Callable[[Request, AsyncGenerator[bytes]], Awaitable[bytes]]:
+def _is_form(request: Request) -> bool:
+    """Whether the body is a form; otherwise it is a bare picture."""
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType("a compressed body is not accepted; pictures are compressed already")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return _read_form
+        return True
     if kind in _RAW or kind.startswith("image/"):
-        return _read_raw
+        return False
     raise UnsupportedMediaType("the content type is neither multipart/form-data nor that of a picture")
 
 
-def _too_large(settings: Settings) -> BodyTooLarge:
-    return BodyTooLarge(f"the body has more than {settings.max_upload_bytes:,} bytes")
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body has more than {most:,} bytes")
 
 
-async def _counted(
-    request: Request, settings: Settings, take: Callable[[int], None]
-) -> AsyncGenerator[bytes]:
+async def _counted(request: Request, most: int, take: Callable[[int], None]) -> AsyncGenerator[bytes]:
     total = 0
     async for chunk in request.stream():
         total += len(chunk)
-        if total > settings.max_upload_bytes:
-            raise _too_large(settings)
+        if total > most:
+            raise _too_large(most)
         take(len(chunk))
         yield chunk
 
@@ -136,34 +157,39 @@ async def _read_raw(_request: Request, stream: AsyncGenerator[bytes]) -> bytes:
     return body.getvalue()  # shares the buffer: no second copy
 
 
-async def _read_form(request: Request, stream: AsyncGenerator[bytes]) -> bytes:
-    parser = _OnePictureParser(request, stream)
+async def _read_one(request: Request, stream: AsyncGenerator[bytes]) -> bytes:
+    return (await _read_many(request, stream, most=1))[0]
+
+
+async def _read_many(request: Request, stream: AsyncGenerator[bytes], *, most: int) -> list[bytes]:
+    parser = _PictureParser(request, stream, most)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise BadMultipart(f"the multipart form cannot be read: {error.message}") from error
     try:
-        picture = form.get(FIELD)
-        if not isinstance(picture, UploadFile):
+        pictures = [part for part in form.getlist(FIELD) if isinstance(part, UploadFile)]
+        if not pictures:
             raise MissingFile(f"the form has no file in the field `{FIELD}`")
-        return await picture.read()
+        return [await picture.read() for picture in pictures]
     finally:
         await form.close()
 
 
-class _OnePictureParser(MultiPartParser):
+class _PictureParser(MultiPartParser):
     """Starlette's parser, which keeps everything in memory and knows a form that was cut off."""
 
     spool_max_size = sys.maxsize  # never to disk; the stream has its own limit
 
-    def __init__(self, request: Request, stream: AsyncGenerator[bytes]) -> None:
+    def __init__(self, request: Request, stream: AsyncGenerator[bytes], most: int) -> None:
         super().__init__(
             request.headers,
             self._to_the_end(stream),
-            max_files=2,
+            max_files=most + 1,
             max_fields=MAX_FIELDS,
             max_part_size=MAX_FIELD_BYTES,
         )
+        self._most = most
         self._ended = False
 
     async def _to_the_end(self, stream: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
@@ -174,8 +200,9 @@ class _OnePictureParser(MultiPartParser):
 
     def on_part_end(self) -> None:
         super().on_part_end()
-        if sum(isinstance(value, UploadFile) for _, value in self.items) > 1:
-            raise TooManyFiles("the form has more than one file")
+        if sum(isinstance(value, UploadFile) for _, value in self.items) > self._most:
+            files = "one file" if self._most == 1 else f"{self._most} files"
+            raise TooManyFiles(f"the form has more than {files}")
 
     def on_end(self) -> None:
         self._ended = True

@@ -49,6 +49,9 @@ def test_the_routes(schema: dict[str, Any]) -> None:
         "GET /metrics",
         "GET /v1/model",
         "POST /v1/model/reload",
+        "POST /v1/predict",
+        "POST /v1/predict/batch",
+        "POST /v1/explain",
     }
 
 
@@ -59,6 +62,9 @@ def test_every_error_is_documented_with_an_example(schema: dict[str, Any]) -> No
     operators = {"not-allowed", "admin-disabled", "checkpoint-refused", "beyond-repair"}
     assert documented["POST /explain"] == everything - operators
     assert documented["POST /predict"] == everything - operators - only_explain
+    assert documented["POST /v1/explain"] == documented["POST /explain"]
+    assert documented["POST /v1/predict"] == documented["POST /predict"]
+    assert documented["POST /v1/predict/batch"] < documented["POST /predict"]
     assert documented["POST /v1/model/reload"] >= {"not-allowed", "admin-disabled", "checkpoint-refused"}
     assert documented["GET /healthz"] == {"beyond-repair", "internal"}
     assert documented["GET /readyz"] == {"not-ready", "internal"}

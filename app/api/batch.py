@@ -1,0 +1,111 @@
+"""``POST /v1/predict/batch``: several pictures in one form; each is answered, or fails, alone."""
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+
+from app.api.deps import RequestId, Service, WarmService, model_name
+from app.api.disconnect import while_connected
+from app.api.errors import TABLE
+from app.api.intake import UsefulSeconds, receive, server_timing, time_allowed
+from app.api.openapi import PICTURES_BODY, REQUEST_ID_HEADER, TIMING_HEADER
+from app.api.predict import distribution_of
+from app.api.problems import problem_of, responses
+from app.api.refusals import (
+    BadMultipart,
+    BodyTooLarge,
+    BodyTooSlow,
+    Busy,
+    MissingFile,
+    NotReady,
+    TooManyFiles,
+    UnsupportedMediaType,
+)
+from app.api.schemas import BatchResponse, OnePicture
+from app.api.upload import read_uploads
+from app.engine import EngineStopped, Kind, Model, QueueFull
+
+router = APIRouter(tags=["emotions"])
+
+_WHOLE = (
+    BadMultipart,
+    BodyTooSlow,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    MissingFile,
+    TooManyFiles,
+    NotReady,
+    QueueFull,
+    Busy,
+    EngineStopped,
+    RequestValidationError,
+)
+"""What fails the request as a whole; everything else fails one picture."""
+_AT_ONCE = 2  # one batch on the device, and the next being decoded
+_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "a prediction or a problem for each picture",
+        "headers": REQUEST_ID_HEADER | TIMING_HEADER,
+    }
+}
+
+
+@router.post(
+    "/predict/batch",
+    summary="Which emotions do these pictures evoke?",
+    responses=_ANSWER | responses(*_WHOLE),
+    openapi_extra=PICTURES_BODY,
+)
+async def predict_batch(
+    request: Request,
+    response: Response,
+    service: WarmService,
+    request_id: RequestId,
+    useful: UsefulSeconds = None,
+) -> BatchResponse:
+    """A prediction or a problem for each file of the form, in its order.
+
+    Each picture is a request of its own to the engine: when some find no place, only those get a problem,
+    and can be sent again.
+    """
+    model = service.served.current
+    seconds = time_allowed(service.settings.batch_seconds, useful)
+    service.engine.check_room(Kind.PREDICTION, deadline=time.monotonic() + seconds)
+    with service.uploads.share() as take:
+        uploads = await read_uploads(request, service.settings, take)
+        began = time.monotonic()
+        work = _answer_all(request, service, model, uploads, began + seconds)
+        results = await while_connected(request, work)
+    response.headers.update(server_timing(total=time.monotonic() - began))
+    return BatchResponse(results=results, model=model_name(model), request_id=request_id)
+
+
+async def _answer_all(
+    request: Request, service: Service, model: Model, uploads: list[bytes], deadline: float
+) -> list[OnePicture]:
+    """All at once but for `_AT_ONCE` batches of the engine: a long form leaves room for others."""
+    room = asyncio.Semaphore(_AT_ONCE * service.settings.max_batch)
+
+    async def one(upload: bytes) -> OnePicture:
+        async with room:
+            return await _answer(request, service, model, upload, deadline)
+
+    return await asyncio.gather(*map(one, uploads))
+
+
+async def _answer(
+    request: Request, service: Service, model: Model, upload: bytes, deadline: float
+) -> OnePicture:
+    try:
+        with service.engine.place(Kind.PREDICTION, deadline=deadline):
+            received = await receive(request, service, model, upload, deadline=deadline)
+            prediction = await service.engine.predict(model, received.pixels, deadline=deadline)
+    except Exception as error:
+        if type(error) not in TABLE:
+            raise
+        return OnePicture(problem=problem_of(error, request.state.request_id))
+    distribution, dominant = distribution_of(model, prediction)
+    return OnePicture(distribution=distribution, dominant=dominant, image=received.facts)
