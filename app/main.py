@@ -12,7 +12,18 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import batch, explain, health, metrics, model, openapi, page, predict, problems
+from app.api import (
+    batch,
+    explain,
+    health,
+    inference_protocol,
+    metrics,
+    model,
+    openapi,
+    page,
+    predict,
+    problems,
+)
 from app.api.deps import Service, make_service
 from app.api.middleware import RequestRecord, UnreadBody
 from app.checkpoint import CheckpointError
@@ -45,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(
         title="DeepEmotion", version=_version(), description=openapi.DESCRIPTION, lifespan=lifespan
     )
-    for route in (predict, explain, health, model, metrics):
+    for route in (predict, explain, health, model, metrics, inference_protocol):
         app.include_router(route.router)
     for route in (predict, explain, batch):  # the first two also under a version, for those who build on it
         app.include_router(route.router, prefix="/v1")

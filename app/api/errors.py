@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 
 from app.api.refusals import (
     AdminDisabled,
+    BadInference,
     BadMultipart,
     BeyondRepair,
     BodyTooLarge,
@@ -22,6 +23,7 @@ from app.api.refusals import (
     NotReady,
     TooManyFiles,
     UnknownEmotion,
+    UnknownModel,
     UnknownView,
     UnsupportedMediaType,
 )
@@ -162,6 +164,20 @@ TABLE: dict[type[Exception], Kind] = {
         "The new checkpoint is refused, and the old one goes on answering",
         "put a checkpoint that can be trusted in the folder, list it in SHA256SUMS, and ask again",
         "SHA256SUMS does not list emotion6.pt",
+    ),
+    BadInference: Kind(
+        400,
+        "bad-inference",
+        "The inference request cannot be read",
+        "compare it with GET /v2/models/{model}, which names the inputs and outputs",
+        "the input `pixels` must be UINT8 of shape [n, 299, 299, 3]",
+    ),
+    UnknownModel: Kind(
+        404,
+        "unknown-model",
+        "There is no such model",
+        "GET /v1/model tells the name and version of the one that is served",
+        "the model that is served is emotion6, version 1",
     ),
     Contradiction: Kind(
         422,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
 MEDIA_TYPE = "application/problem+json"
+OIP = "/v2"
+"""Where the Open Inference Protocol begins, which has its own form for errors."""
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; it is logged, and nobody is there to read it."""
 
@@ -96,7 +98,18 @@ async def _handle(request: Request, error: Exception) -> Response:
     request_id: str = request.state.request_id
     if not isinstance(error, HTTPException) and kind_of(type(error)).fixed_detail:
         log_failure(error, request_id)  # the log says what the client is not told
+    if request.url.path.startswith(OIP):
+        return _protocol_error(error, request_id)
     return problem_response(error, request_id)
+
+
+def _protocol_error(error: Exception, request_id: str) -> Response:
+    """The same as the Open Inference Protocol wants it: one sentence, with the status and headers it has."""
+    response = problem_response(error, request_id)
+    problem = problem_of(error, request_id)
+    body = {"error": f"{problem.title}: {problem.detail}; {problem.remedy}"}
+    kept = {name: value for name, value in response.headers.items() if name == "retry-after"}
+    return JSONResponse(body, response.status_code, kept)
 
 
 async def _handle_disconnect(_request: Request, _error: Exception) -> Response:

@@ -52,6 +52,14 @@ class UnknownView(UnknownChoice):
     """The view is not one that can be drawn."""
 
 
+class BadInference(ApiError):
+    """A request of the Open Inference Protocol that is not as the protocol or the model's metadata say."""
+
+
+class UnknownModel(ApiError):
+    """The Open Inference Protocol was asked for a model, or a version of it, that is not served."""
+
+
 class Contradiction(ApiError):
     """Two parameters that exclude each other."""
 

@@ -106,6 +106,11 @@ async def read_uploads(request: Request, settings: Settings, take: Callable[[int
     return await _in_time(request, settings, take, settings.max_batch_bytes, read)
 
 
+async def read_body(request: Request, settings: Settings, take: Callable[[int], None]) -> bytes:
+    """A body that is no form and no picture, within the limits of a batch; raises what `read_upload` does."""
+    return await _in_time(request, settings, take, settings.max_batch_bytes, _read_raw)
+
+
 async def _in_time(
     request: Request,
     settings: Settings,

@@ -1,0 +1,189 @@
+"""``/v2``: the Open Inference Protocol, for the clients of KServe, Triton and Seldon.
+
+Specification: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
+"""
+
+import asyncio
+import time
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+
+from app.api.deps import AnyService, Service, WarmService
+from app.api.disconnect import while_connected
+from app.api.intake import receive
+from app.api.refusals import BadInference, UnknownModel
+from app.api.tensors import IMAGE, PIXELS, Asked, read
+from app.api.upload import read_body
+from app.engine import Kind, Model, Prediction
+from app.picture import Pixels
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+PROBABILITIES, LABEL = "probabilities", "label"
+_AT_ONCE = 2  # as in a batch of files
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The protocol's form of an error, for OpenAPI."""
+    schema = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+    example = {"error": "The inference request cannot be read: the body is not JSON; compare it with ..."}
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {status: {"description": "the protocol's error object", "content": content} for status in statuses}
+
+
+def _named(service: AnyService, model_name: str, model_version: str | None = None) -> Model:
+    """The served model, if that is what the path names.
+
+    Raises:
+        UnknownModel: it is not.
+    """
+    served = service.served.current
+    card = served.card
+    if model_name != card.name or model_version not in {None, card.version}:
+        raise UnknownModel(f"the model that is served is {card.name}, version {card.version}")
+    return served
+
+
+Named = Annotated[Model, Depends(_named)]
+
+
+@router.get("", summary="Which server is this?", responses=_errors(500))
+async def server_metadata(request: Request) -> dict[str, Any]:
+    """Name, version and the protocol extensions that are spoken in full: none."""
+    return {"name": "deepemotion", "version": request.app.version, "extensions": []}
+
+
+@router.get("/health/live", summary="Is the process alive?", responses=_errors(500))
+async def live() -> dict[str, bool]:
+    """True while the process can answer."""
+    return {"live": True}
+
+
+@router.get("/health/ready", summary="Does the server take requests?", responses=_errors(500, 503))
+async def ready(_service: WarmService) -> dict[str, bool]:
+    """503 until the network is warm."""
+    return {"ready": True}
+
+
+@router.get("/models/{model_name}", summary="What does the model take and give?", responses=_errors(404, 500))
+@router.get("/models/{model_name}/versions/{model_version}", include_in_schema=False)
+async def model_metadata(model: Named) -> dict[str, Any]:
+    """Inputs and outputs by name; send one of the two inputs."""
+    side, labels = model.card.input_size, len(model.card.labels)
+    return {
+        "name": model.card.name,
+        "versions": [model.card.version],
+        "platform": "pytorch_torchscript",
+        "inputs": [
+            {"name": IMAGE, "datatype": "BYTES", "shape": [-1]},
+            {"name": PIXELS, "datatype": "UINT8", "shape": [-1, side, side, 3]},
+        ],
+        "outputs": [
+            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, labels]},
+            {"name": LABEL, "datatype": "BYTES", "shape": [-1]},
+        ],
+    }
+
+
+@router.get(
+    "/models/{model_name}/ready", summary="Does the model take requests?", responses=_errors(404, 500, 503)
+)
+@router.get("/models/{model_name}/versions/{model_version}/ready", include_in_schema=False)
+async def model_ready(_service: WarmService, model: Named) -> dict[str, Any]:
+    """503 until the network is warm."""
+    return {"name": model.card.name, "ready": True}
+
+
+@router.post(
+    "/models/{model_name}/infer",
+    summary="Which emotions do these pictures evoke?",
+    responses=_errors(400, 404, 408, 413, 415, 422, 500, 503, 504),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object", "required": ["inputs"]},
+                    "example": {
+                        "id": "42",
+                        "inputs": [
+                            {"name": IMAGE, "shape": [1], "datatype": "BYTES", "data": ["<Base64 of a JPEG>"]}
+                        ],
+                    },
+                }
+            },
+        }
+    },
+)
+@router.post("/models/{model_name}/versions/{model_version}/infer", include_in_schema=False)
+async def infer(
+    request: Request,
+    service: WarmService,
+    model: Named,
+    json_length: Annotated[int | None, Header(alias="Inference-Header-Content-Length", ge=0)] = None,
+) -> JSONResponse:
+    """The probability of each emotion, and the most probable one, for each picture.
+
+    Pictures come as files, in the input ``image`` (Base64 in JSON, or as they are in Triton's binary form),
+    or as levels of the network's own size, in the input ``pixels``. When one fails, the request fails.
+    """
+    deadline = time.monotonic() + service.settings.batch_seconds
+    service.engine.check_room(Kind.PREDICTION, deadline=deadline)
+    with service.uploads.share() as take:
+        body = await read_body(request, service.settings, take)
+        deadline = time.monotonic() + service.settings.batch_seconds
+        understand = partial(read, body, json_length, model.card.input_size, service.settings.max_files)
+        asked = await service.decoding.run(understand, deadline=deadline)
+        if unknown := set(asked.outputs or ()) - {PROBABILITIES, LABEL}:
+            raise BadInference(f"there are {len(unknown)} outputs that the model does not have")
+        predictions = await while_connected(request, _predict(request, service, model, asked, deadline))
+    return JSONResponse(_answer(model, asked, predictions))
+
+
+async def _predict(
+    request: Request, service: Service, model: Model, asked: Asked, deadline: float
+) -> list[Prediction]:
+    room = asyncio.Semaphore(_AT_ONCE * service.settings.max_batch)
+    pictures = [*(asked.files or ()), *(() if asked.pixels is None else asked.pixels)]
+
+    async def one(picture: bytes | Pixels) -> Prediction:
+        async with room:
+            with service.engine.place(Kind.PREDICTION, deadline=deadline, left=ClientDisconnect):
+                if isinstance(picture, bytes):
+                    received = await receive(request, service, model, picture, deadline=deadline)
+                    picture = received.pixels
+                return await service.engine.predict(model, picture, deadline=deadline)
+
+    try:
+        async with asyncio.TaskGroup() as group:  # the first to fail ends the others
+            tasks = [group.create_task(one(picture)) for picture in pictures]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _answer(model: Model, asked: Asked, predictions: list[Prediction]) -> dict[str, Any]:
+    labels = model.card.labels
+    rows = np.stack([prediction.probabilities for prediction in predictions])
+    outputs = [
+        {
+            "name": PROBABILITIES,
+            "shape": list(rows.shape),
+            "datatype": "FP32",
+            "data": rows.astype(np.float32).ravel().tolist(),
+        },
+        {
+            "name": LABEL,
+            "shape": [len(rows)],
+            "datatype": "BYTES",
+            "data": [labels[int(row.argmax())] for row in rows],
+        },
+    ]
+    wanted = [output for output in outputs if asked.outputs is None or output["name"] in asked.outputs]
+    identity = {} if asked.id is None else {"id": asked.id}
+    return {"model_name": model.card.name, "model_version": model.card.version, **identity, "outputs": wanted}

@@ -1,0 +1,174 @@
+"""Tensors of the Open Inference Protocol: from a request's body to pictures.
+
+The protocol is specified at kserve/open-inference-protocol. Its JSON carries a picture as Base64; the binary
+extension of Triton and its clients, whose inputs are read too, carries the file's own bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.api.refusals import BadInference
+
+if TYPE_CHECKING:
+    from app.picture import Pixels
+
+IMAGE, PIXELS = "image", "pixels"
+_WHITE = 255
+
+
+class Tensor(BaseModel):
+    """One input. Its data are here, or follow the JSON."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(max_length=64)
+    shape: list[int] = Field(max_length=8)
+    datatype: Literal["BYTES", "UINT8"]
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class Output(BaseModel):
+    """One output that is asked for."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(max_length=64)
+
+
+class InferRequest(BaseModel):
+    """The JSON of a request."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | None = Field(default=None, max_length=256)
+    inputs: list[Tensor]
+    outputs: list[Output] | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks for.
+
+    Attributes:
+        id: to be sent back.
+        files: pictures as files, or None.
+        pixels: pictures ``uint8 [N, 3, S, S]``, or None.
+        outputs: names of the outputs that are asked for; None is all.
+    """
+
+    id: str | None
+    files: list[bytes] | None
+    pixels: Pixels | None
+    outputs: list[str] | None
+
+
+def read(body: bytes, json_length: int | None, side: int, most: int) -> Asked:
+    """Understand a request's body.
+
+    Args:
+        body: JSON, and after it the data of binary inputs.
+        json_length: bytes of the JSON; None is all.
+        side: of the network's input.
+        most: pictures in one request.
+
+    Raises:
+        BadInference: it is not as the protocol or the model's metadata say.
+    """
+    length = len(body) if json_length is None else json_length
+    try:
+        wish = InferRequest.model_validate(json.loads(body[:length]))
+    except (ValueError, RecursionError) as error:  # broken JSON or UTF-8, or ValidationError
+        raise BadInference(_what(error)) from error
+    if len(wish.inputs) != 1:
+        raise BadInference(f"give one input, `{IMAGE}` or `{PIXELS}`, not {len(wish.inputs)}")
+    (tensor,) = wish.inputs
+    binary = _binary(tensor, body[length:])
+    names = None if wish.outputs is None else [output.name for output in wish.outputs]
+    if tensor.name == IMAGE:
+        files = _files(tensor, binary)
+        _check_count(len(files), most)
+        return Asked(wish.id, files, None, names)
+    if tensor.name == PIXELS:
+        pixels = _pixels(tensor, binary, side)
+        _check_count(len(pixels), most)
+        return Asked(wish.id, None, pixels, names)
+    raise BadInference(f"the input is `{IMAGE}` or `{PIXELS}`")
+
+
+def _what(error: ValueError | RecursionError) -> str:
+    if isinstance(error, ValidationError):  # pydantic's messages here do not repeat the input
+        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    return "the body is not JSON"
+
+
+def _check_count(count: int, most: int) -> None:
+    if not 1 <= count <= most:
+        raise BadInference(f"a request has 1 to {most} pictures, not {count}")
+
+
+def _binary(tensor: Tensor, rest: bytes) -> bytes | None:
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        return None
+    if size != len(rest):
+        raise BadInference(f"{size} bytes of data are announced, and {len(rest)} follow the JSON")
+    return rest
+
+
+def _files(tensor: Tensor, binary: bytes | None) -> list[bytes]:
+    if tensor.datatype != "BYTES" or len(tensor.shape) not in {1, 2} or tensor.shape[1:] not in ([], [1]):
+        raise BadInference(f"the input `{IMAGE}` must be BYTES of shape [n] or [n, 1]")
+    files = _from_base64(tensor.data or []) if binary is None else _split(binary)
+    if len(files) != tensor.shape[0]:
+        raise BadInference(f"the shape says {tensor.shape[0]} pictures, and there are {len(files)}")
+    return files
+
+
+def _from_base64(data: list[Any]) -> list[bytes]:
+    flat = [each for part in data for each in (part if isinstance(part, list) else [part])]
+    try:
+        return [base64.b64decode(each, validate=True) for each in flat]
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise BadInference(f"the data of `{IMAGE}` must be Base64 strings") from error
+
+
+def _split(binary: bytes) -> list[bytes]:
+    """Each element is preceded by its length in four bytes, little-endian."""
+    files, at = [], 0
+    while at < len(binary):
+        if at + 4 > len(binary):
+            raise BadInference("the binary data end within a length")
+        (length,) = struct.unpack_from("<I", binary, at)
+        files.append(binary[at + 4 : at + 4 + length])
+        at += 4 + length
+    if at != len(binary):
+        raise BadInference("the binary data end within an element")
+    return files
+
+
+def _pixels(tensor: Tensor, binary: bytes | None, side: int) -> Pixels:
+    """``[N, 3, S, S]`` from ``[N, S, S, 3]``, the order in which pictures are held elsewhere."""
+    if tensor.datatype != "UINT8" or tensor.shape[1:] != [side, side, 3]:
+        raise BadInference(f"the input `{PIXELS}` must be UINT8 of shape [n, {side}, {side}, 3]")
+    try:
+        if binary is not None:
+            flat = np.frombuffer(binary, np.uint8)
+        else:
+            levels = np.asarray(tensor.data)
+            if levels.dtype.kind not in "iu" or levels.min(initial=0) < 0 or levels.max(initial=0) > _WHITE:
+                raise ValueError("not levels")  # noqa: TRY301 - told like numpy's own complaints
+            flat = levels.astype(np.uint8)
+        pictures = flat.reshape(tensor.shape)
+    except ValueError as error:
+        raise BadInference(f"the data of `{PIXELS}` are not {tensor.shape} levels of 0 to 255") from error
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
