@@ -64,6 +64,7 @@ class Metrics:
         self.reloads = self._counter(
             "reloads", "new checkpoints asked for; result: loaded or refused", "result"
         )
+        self._begin_at_zero()
 
     def watch(self, name: str, description: str, value: Callable[[], float], **labels: str) -> None:
         """Have a gauge read its value when asked; again with other labels adds to the same gauge."""
@@ -81,6 +82,19 @@ class Metrics:
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
         return prometheus_client.generate_latest(self.registry)
+
+    def _begin_at_zero(self) -> None:
+        """A series that begins with its first event has no rise that Prometheus could see."""
+        for counter in (self.shed, self.expired, self.abandoned, self.failures):
+            for kind in ("prediction", "explanation"):
+                counter.labels(kind)
+        for timed in (self.queue_seconds, self.batch_size, self.batch_seconds):
+            for kind in ("prediction", "explanation"):
+                timed.labels(kind)
+        for reason in ("died", "hung"):
+            self.restarts.labels(reason)
+        for result in ("loaded", "refused"):
+            self.reloads.labels(result)
 
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
         return Counter(f"deepemotion_{name}", description, labels, registry=self.registry)
