@@ -2,6 +2,7 @@
 # make test             linters, types and tests
 # make test-container   the image, started by compose, answers; needs Docker
 # make chaos            10,000 requests of rude clients while the device's thread is killed every second
+# make bench            how fast it is beside its peers and the bare network; half an hour, on an idle machine
 # make soak             20,000 predictions, after which memory and open files are as before
 # Each sets up what it needs. TORCH=cuda takes the build of PyTorch for NVIDIA GPUs.
 
@@ -11,7 +12,7 @@ SERVE := .venv/serve
 DEV := .venv/dev
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: serve test lint types test-container chaos soak clean
+.PHONY: serve test lint types test-container chaos soak bench clean
 serve: $(SERVE)/ready-$(TORCH)
 	$(SERVE)/bin/deepemotion serve
 
@@ -33,6 +34,17 @@ chaos: $(DEV)/ready-$(TORCH)
 
 soak: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python -m tests.faults.storm soak --requests 20000
+
+PEERS := .venv/peers
+bench: $(DEV)/ready-$(TORCH) $(SERVE)/ready-$(TORCH) $(PEERS)/ready-$(TORCH)
+	$(DEV)/bin/python -m bench.serving
+	$(DEV)/bin/python -m bench.storms
+
+$(PEERS)/ready-%: bench/peers/requirements.txt deploy/torch_version.txt
+	$(PYTHON) -m venv --clear $(PEERS)
+	sh deploy/install_torch.sh $(PEERS)/bin/python $* $$(cat deploy/torch_version.txt)
+	$(PEERS)/bin/pip install --quiet -r bench/peers/requirements.txt
+	touch $@
 
 $(SERVE)/ready-%: pyproject.toml deploy/torch_version.txt
 	$(PYTHON) -m venv --clear $(SERVE)

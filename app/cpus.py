@@ -27,10 +27,19 @@ def cpu_quota(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> fl
         root: where control groups are mounted.
         own: the file that names this process's groups.
     """
-    quotas = [_quota_v2(group) for group in _groups_v2(root, own)]
+    quotas = [_quota_v2(group) for group in groups_v2(root, own)]
     quotas.append(_quota_v1(root / "cpu"))
     known = [quota for quota in quotas if quota is not None]
     return min(known) if known else None
+
+
+def groups_v2(root: Path, own: Path) -> list[Path]:
+    """The process's own group and all above it."""
+    if not own.is_file():
+        return [root]
+    line = next((line for line in own.read_text().splitlines() if line.startswith("0::")), "0::/")
+    group = root / line.removeprefix("0::").lstrip("/")
+    return [group, *(parent for parent in group.parents if parent.is_relative_to(root))]
 
 
 def available_cpus() -> int:
@@ -63,15 +72,6 @@ def parse_cpu_list(text: str) -> frozenset[int]:
             first, _, last = part.partition("-")
             cpus.update(range(int(first), int(last or first) + 1))
     return frozenset(cpus)
-
-
-def _groups_v2(root: Path, own: Path) -> list[Path]:
-    """The process's own group and all above it."""
-    if not own.is_file():
-        return [root]
-    line = next((line for line in own.read_text().splitlines() if line.startswith("0::")), "0::/")
-    group = root / line.removeprefix("0::").lstrip("/")
-    return [group, *(parent for parent in group.parents if parent.is_relative_to(root))]
 
 
 def _quota_v2(group: Path) -> float | None:

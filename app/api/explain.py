@@ -43,6 +43,10 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
             "X-DeepEmotion-Completeness-Error": _header(
                 "how far the sum of the map is from the rise of the emotion's log-odds, relatively", "0.0131"
             ),
+            "X-DeepEmotion-Imbalance": _header(
+                "by how much what raises and what lowers had to be weighed against each other to get there",
+                "0.013",
+            ),
             "X-DeepEmotion-Evidence": _header("whether the map shows anything: yes or no", "yes"),
             "X-DeepEmotion-Settings": _header("how far and how finely the dream went", "quick"),
             "X-DeepEmotion-Model": _header("name@version of the checkpoint", "emotion6@1.0.0"),

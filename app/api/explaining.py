@@ -16,10 +16,10 @@ from PIL import Image
 
 from app.api.deps import model_name
 from app.api.intake import Received, receive, server_timing
-from app.api.schemas import EmotionEvidence, ExplanationResponse, RawMap, RegionBox
-from app.explain.heatmap import has_evidence, to_png
+from app.api.schemas import EmotionEvidence, ExplanationResponse, RawMap
+from app.explain.facts import described, facts, notes
+from app.explain.heatmap import to_png
 from app.explain.presets import PRESETS
-from app.explain.regions import regions
 from app.explain.views import Style, draw
 from app.picture import decode
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from app.api.deps import Service
     from app.api.schemas import ImageFacts
     from app.engine import Explanation, Model
-    from app.explain.regions import Region
+    from app.settings import Settings
 
 _ZERO, _RANGE = 32768, 32767
 """No evidence, and the strongest evidence's distance from it, in a 16-bit map."""
@@ -79,24 +79,16 @@ async def answer(request: Request, service: Service, data: bytes, wish: Wish, de
     decoded = time.monotonic()
     explanations = await _explain(service, received, wish, deadline)
     explained = time.monotonic()
-    facts = _facts(wish, explanations)
-    if wish.as_json:
-        body = await service.drawing.run(
-            partial(_described, explanations, received.facts, wish), deadline=deadline
-        )
-        response = Response(body, media_type="application/json")
-    else:
-        notes = {f"DeepEmotion-{name}": value for name, value in facts.items()}
-        notes["DeepEmotion-Model-SHA256"] = wish.model.sha256
-        work = partial(_drawn, data, service.settings.max_pixels, explanations, wish, notes)
-        response = PngResponse(await service.drawing.run(work, deadline=deadline))
+    make = partial(_described, received.facts) if wish.as_json else partial(_drawn, data, service.settings)
+    said, body = await service.drawing.run(partial(make, explanations, wish), deadline=deadline)
+    response = Response(body, media_type="application/json") if wish.as_json else PngResponse(body)
     timing = server_timing(
         decode=decoded - started,
         queue=explanations[0].queue_seconds,
         infer=sum(each.infer_seconds for each in explanations),
         render=time.monotonic() - explained,
     )
-    headers = {f"X-DeepEmotion-{name}": quote(value, safe="@") for name, value in facts.items()}
+    headers = {f"X-DeepEmotion-{name}": quote(value, safe="@") for name, value in said.items()}
     response.headers.update(headers | timing | {"Vary": "Accept"})
     return response
 
@@ -116,39 +108,26 @@ async def _explain(
     ]
 
 
-def _facts(wish: Wish, explanations: Sequence[Explanation]) -> dict[str, str]:
-    """What the headers and the notes in the PNG both say: of a sheet, the first, and the largest error."""
-    first = explanations[0]
-    card = wish.model.card
-    return {
-        "Emotion": card.labels[first.emotion],
-        "Probability": f"{first.prediction.probabilities[first.emotion]:.6f}",
-        "Completeness-Error": f"{max(each.completeness_error for each in explanations):.4g}",
-        "Evidence": "yes" if any(has_evidence(each) for each in explanations) else "no",
-        "Settings": wish.quality,
-        "Model": f"{card.name}@{card.version}",
-    }
-
-
 def _drawn(
-    data: bytes, max_pixels: int, explanations: Sequence[Explanation], wish: Wish, notes: dict[str, str]
-) -> bytes:
+    data: bytes, settings: Settings, explanations: Sequence[Explanation], wish: Wish
+) -> tuple[dict[str, str], bytes]:
     """The PNG. The upload is decoded a second time, so that waiting explanations hold no decoded pictures."""
-    picture = decode(data, max_pixels=max_pixels)
-    return to_png(draw(picture, explanations, wish.model.card.labels, wish.view, wish.style), notes)
+    card = wish.model.card
+    picture = decode(data, max_pixels=settings.max_pixels)
+    drawn = draw(picture, explanations, card.labels, wish.view, wish.style)
+    png = to_png(drawn, notes(card, wish.model.sha256, explanations, wish.quality))
+    return facts(card, explanations, wish.quality), png
 
 
-def _described(explanations: Sequence[Explanation], image: ImageFacts, wish: Wish) -> str:
-    labels = wish.model.card.labels
-    return ExplanationResponse(
+def _described(
+    image: ImageFacts, explanations: Sequence[Explanation], wish: Wish
+) -> tuple[dict[str, str], bytes]:
+    """The JSON."""
+    card = wish.model.card
+    answered = ExplanationResponse(
         explanations=[
             EmotionEvidence(
-                emotion=labels[each.emotion],
-                probability=float(each.prediction.probabilities[each.emotion]),
-                evidence=has_evidence(each),
-                rise=each.rise,
-                completeness_error=each.completeness_error,
-                regions=[_box(region, image) for region in regions(each)],
+                **described(each, card.labels, image.width, image.height),
                 map=None if wish.raw_map == "none" else _raw(each.relevance, wish.raw_map),
             )
             for each in explanations
@@ -157,18 +136,8 @@ def _described(explanations: Sequence[Explanation], image: ImageFacts, wish: Wis
         model=model_name(wish.model),
         image=image,
         request_id=wish.request_id,
-    ).model_dump_json()
-
-
-def _box(region: Region, image: ImageFacts) -> RegionBox:
-    return RegionBox(
-        left=round(region.left * image.width),
-        top=round(region.top * image.height),
-        right=round(region.right * image.width),
-        bottom=round(region.bottom * image.height),
-        share=region.share,
-        effect="raises" if region.raises else "lowers",
     )
+    return facts(card, explanations, wish.quality), answered.model_dump_json().encode()
 
 
 def _raw(relevance: np.ndarray[tuple[int, ...], np.dtype[np.float32]], form: Literal["png", "npz"]) -> RawMap:

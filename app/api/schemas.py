@@ -129,6 +129,11 @@ class EmotionEvidence(_Answer):
     completeness_error: float = Field(
         ge=0, description="how far the sum of the map is from `rise`, relatively"
     )
+    imbalance: float = Field(
+        ge=0,
+        description="by how much what raises and what lowers had to be weighed against each other for the "
+        "sum to be right; the larger, the less the map should be relied on",
+    )
     regions: list[RegionBox] = Field(description="with the most evidence first")
     map: RawMap | None = None
 
@@ -140,7 +145,8 @@ _EVIDENCE: dict[str, Any] = {
             "probability": 0.71,
             "evidence": True,
             "rise": 2.31,
-            "completeness_error": 0.013,
+            "completeness_error": 0.0001,
+            "imbalance": 0.013,
             "regions": [
                 {"left": 320, "top": 90, "right": 660, "bottom": 400, "share": 0.44, "effect": "raises"},
                 {"left": 900, "top": 610, "right": 1010, "bottom": 720, "share": 0.05, "effect": "lowers"},

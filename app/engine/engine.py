@@ -269,6 +269,7 @@ def _explanation(job: DreamJob, prediction: Prediction, dreamt: Dreamt) -> Expla
         original=job.pixels,
         rise=dreamt.rise,
         completeness_error=dreamt.completeness_error,
+        imbalance=dreamt.imbalance,
         steps=dreamt.steps,
         queue_seconds=prediction.queue_seconds + dreamt.queue_seconds,
         infer_seconds=prediction.infer_seconds + dreamt.infer_seconds,

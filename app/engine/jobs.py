@@ -44,6 +44,7 @@ class Dreamt:
         dreamed: ``[3, S, S]`` in 0..255, the picture after the dream.
         rise: of the emotion's log-odds along the dream's path.
         completeness_error: how far the relevance's sum is from `rise`, as a share of it.
+        imbalance: by how much what raises and what lowers were weighed against each other to get there.
         steps: gradients that were computed.
         queue_seconds: from the request to the first step.
         infer_seconds: time spent on the device, shared batches counted in full.
@@ -53,6 +54,7 @@ class Dreamt:
     dreamed: NDArray[np.float32]
     rise: float
     completeness_error: float
+    imbalance: float
     steps: int
     queue_seconds: float
     infer_seconds: float
@@ -66,7 +68,7 @@ class Explanation:
         emotion: index of the emotion in the card's labels.
         prediction: of the picture as it is.
         original: ``[3, S, S]``, the picture before the dream.
-        relevance, dreamed, rise, completeness_error, steps: see `Dreamt`.
+        relevance, dreamed, rise, completeness_error, imbalance, steps: see `Dreamt`.
         queue_seconds: time spent waiting, for the prediction and for the dream.
         infer_seconds: time spent on the device, shared batches counted in full.
     """
@@ -78,6 +80,7 @@ class Explanation:
     original: Pixels
     rise: float
     completeness_error: float
+    imbalance: float
     steps: int
     queue_seconds: float
     infer_seconds: float
@@ -156,6 +159,7 @@ class DreamJob(Job[Dreamt]):
             dreamed=self.dream.dreamed(),
             rise=self.dream.rise,
             completeness_error=self.dream.completeness_error,
+            imbalance=self.dream.imbalance,
             steps=self.dream.steps_taken,
             queue_seconds=0.0 if self.started is None else self.started - self.accepted,
             infer_seconds=self.infer_seconds,

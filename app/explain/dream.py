@@ -1,13 +1,22 @@
 """Deep Dream for one emotion, taken a step at a time, and the relevance that its path gives to each pixel.
 
-The dream (Mordvintsev et al. 2015) climbs the gradient of one emotion's log-odds with respect to the picture,
-over octaves from coarse to fine, and never leaves a small box around the original. Along its path
-x_0, x_1, ... the relevance of a pixel is the line integral of the gradient,
+The dream begins in a haze: a blurred copy of the picture. It first lets the picture surface from there, and
+then goes on beyond it, climbing the gradient of one emotion's log-odds with respect to the picture
+(Mordvintsev et al. 2015) inside a small box. Along its path x_0, x_1, ... the relevance of a pixel is the
+line integral of the gradient,
 
     R = sum over t of (g_t + g_t+1) / 2 * (x_t+1 - x_t),
 
-summed over colours. By the gradient theorem its sum is the rise of the log-odds from the path's start to its
-end. What is left over, by the trapezoids, is the completeness error, and it is reported with every map.
+summed over colours. The first leg is integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365) from
+a blurred baseline, a straight short cut of Xu et al. 2020 (arXiv 2004.03383). It gives the map its sign: a
+part whose detail lowers the emotion as it surfaces is negative, while a climb alone can only be positive. The
+second leg also sees what no blur can take away, such as a colour.
+
+By the gradient theorem the sum of R is the rise of the log-odds from the path's start to its end. A network's
+gradient changes faster than a few trapezoids can follow, so what speaks for and what speaks against the
+emotion are weighed against each other until the sum is right (`app.explain.balance`). `trapezoid_error` is
+how far it was from right before, `imbalance` how much the weights had to change, and `completeness_error`
+what is still missing then.
 """
 
 from __future__ import annotations
@@ -20,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.checkpoint import SMALLEST_SIDE
+from app.explain.balance import balanced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,23 +46,38 @@ class DreamSettings:
     """How far and how finely to dream.
 
     Attributes:
-        octaves: sides of the picture as shares of the network's input, coarse to fine.
-        steps: gradient steps in each octave.
-        radius: largest change of a pixel's colour channel, of 255.
-        smoothing: the gradient's blur in pixels (standard deviation), before the picture follows it.
+        steps: from the haze to the picture, and from the picture on into the dream.
+        haze: standard deviation of the blur that the dream begins in, as a share of the picture's side.
+        radius: largest change of a pixel's colour channel beyond the picture, of 255.
+        smoothing: the gradient's blur as a share of the side, before the picture climbs along it.
+        mirrored: dream once more of the mirror image, and take the mean of both.
     """
 
-    octaves: tuple[float, ...] = (0.5, 1.0)
-    steps: tuple[int, ...] = (3, 3)
-    radius: float = 2.0
-    smoothing: float = 3.0
+    steps: tuple[int, int] = (3, 1)
+    haze: float = 0.0167
+    radius: float = 1.0
+    smoothing: float = 0.01
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.octaves) != len(self.steps) or min(self.steps) < 1:
-            raise ValueError(f"octaves {self.octaves} need as many positive steps, not {self.steps}")
+        if min(self.steps) < 1:
+            raise ValueError(
+                f"a dream needs at least one step to the picture and one beyond, not {self.steps}"
+            )
+        if min(self.haze, self.radius, self.smoothing) <= 0:
+            raise ValueError("haze, radius and smoothing must be above 0")
+
+    @property
+    def evaluations(self) -> int:
+        """Gradients that one dream takes: one at each end of each step."""
+        return (sum(self.steps) + 1) * (2 if self.mirrored else 1)
 
 
-DEFAULTS = DreamSettings()
+QUICK = DreamSettings()
+"""Five gradients, which take the time of ten to eleven predictions."""
+THOROUGH = DreamSettings(steps=(6, 1), mirrored=True)
+"""Sixteen gradients: a finer path, and the mean of the picture and its mirror image."""
+DEFAULTS = QUICK
 
 
 class Dream:
@@ -61,13 +85,18 @@ class Dream:
 
     Args:
         pixels: ``uint8 [3, S, S]``.
-        emotion: index of the emotion whose log-odds rise.
+        emotion: index of the emotion whose log-odds are explained.
         checkpoint: tells the device and the temperature; the network itself is handed to `take_step`.
         settings: how far and how finely.
+
+    Attributes:
+        rise: of the log-odds from the haze to the end of the dream.
+        steps_taken: gradients taken in.
+        imbalance: by how much the balance had to change the weight of either side, 0 for not at all.
+        trapezoid_error: the completeness error that there was before the balance.
     """
 
-    picture: Tensor
-    _previous: Tensor
+    _before: Tensor
 
     def __init__(
         self, pixels: NDArray[np.uint8], emotion: int, checkpoint: Checkpoint, settings: DreamSettings
@@ -75,63 +104,66 @@ class Dream:
         self.emotion = emotion
         self.temperature = checkpoint.card.temperature
         self.rise = 0.0
+        self.imbalance = 0.0
+        self.trapezoid_error = 0.0
         self.steps_taken = 0
         self._settings = settings
         self._pixels = pixels
         self._device = checkpoint.device
-        self._full_side: int = pixels.shape[-1]
+        self._views = 2 if settings.mirrored else 1
+        self._steps_of_a_view = sum(settings.steps) + 1
         self._gradient: Tensor | None = None
-        self._octave = 0
         self._begun = False
 
     @property
     def done(self) -> bool:
-        """Whether every octave is over."""
-        return self._octave == len(self._settings.octaves)
+        """Whether the dream is over."""
+        return self.steps_taken == self._settings.evaluations
 
     @property
     def side(self) -> int:
         """Of the picture that the next step looks at."""
-        share = self._settings.octaves[self._octave]
-        return min(self._full_side, max(SMALLEST_SIDE, round(self._full_side * share)))
+        return int(self._pixels.shape[-1])
 
     def begin(self) -> None:
         """Put the picture on the device, if it is not there yet."""
         if self._begun:
             return
         self._original = torch.from_numpy(self._pixels).to(self._device).float()
+        self._haze = _blur(self._original, self._settings.haze * self.side)
         self._change = torch.zeros_like(self._original)
         self._relevance = torch.zeros_like(self._original[0])
-        self._begin_octave()
+        self._at = self._haze
         self._begun = True
 
+    @property
+    def view(self) -> Tensor:
+        """What the network looks at next, ``[3, S, S]`` in 0..255."""
+        return self._at.flip(-1) if self._is_mirror_image else self._at
+
     def follow(self, log_odds: float, gradient: Tensor) -> None:
-        """Take in what the network says of `picture`, and move on.
+        """Take in what the network says of `view`, and move on.
 
         Args:
             log_odds: of the emotion.
-            gradient: of the log-odds, ``[3, side, side]``.
+            gradient: of the log-odds, ``[3, S, S]``.
         """
-        self.steps_taken += 1
+        if self._is_mirror_image:
+            gradient = gradient.flip(-1)
         if self._gradient is None:
-            self._first_log_odds = log_odds
+            self.rise -= log_odds / self._views
         else:
-            moved = self.picture - self._previous
-            self._octave_relevance += ((self._gradient + gradient) / 2 * moved).sum(dim=0)
+            moved = self._at - self._before
+            self._relevance += ((self._gradient + gradient) / 2 * moved).sum(dim=0) / self._views
         self._gradient = gradient
-        if self._steps_left:
-            self._steps_left -= 1
-            self._previous, self.picture = self.picture, self._climbed(gradient)
-            return
-        self.rise += log_odds - self._first_log_odds
-        self._relevance += self._to_full(self._octave_relevance[None])[0] * (self.side / self._full_side) ** 2
-        self._change = self._to_full(self.picture - self._base)
-        self._octave += 1
-        if not self.done:
-            self._begin_octave()
+        self.steps_taken += 1
+        if taken := self.steps_taken % self._steps_of_a_view:
+            self._before, self._at = self._at, self._next(taken, gradient)
+        else:
+            self._end_view(log_odds)
 
     def relevance(self) -> NDArray[np.float32]:
-        """``[S, S]``, signed; the sum is about `rise`."""
+        """``[S, S]``, signed; the sum is `rise`, but for the completeness error."""
         return np.asarray(self._relevance.cpu().numpy(), dtype=np.float32)
 
     def dreamed(self) -> NDArray[np.float32]:
@@ -143,28 +175,34 @@ class Dream:
         """Distance of the relevance's sum from the rise, as a share of the rise."""
         return abs(float(self._relevance.sum()) - self.rise) / max(abs(self.rise), _STILL)
 
-    def _begin_octave(self) -> None:
-        self._base = _resize(self._original, self.side)
-        self._steps_left = self._settings.steps[self._octave]
-        self._octave_relevance = torch.zeros_like(self._base[0])
+    @property
+    def _is_mirror_image(self) -> bool:
+        return self.steps_taken >= self._steps_of_a_view
+
+    def _end_view(self, log_odds: float) -> None:
+        self.rise += log_odds / self._views
+        self._change += (self._at - self._original) / self._views
         self._gradient = None
-        self._first_log_odds = 0.0
-        self.picture = (self._base + _resize(self._change, self.side)).clamp(0, 255)
-        self._previous = self.picture
+        self._at = self._haze
+        if self.done:
+            self.trapezoid_error = self.completeness_error
+            self._relevance, self.imbalance = balanced(self._relevance, self.rise)
+
+    def _next(self, taken: int, gradient: Tensor) -> Tensor:
+        surfacing = self._settings.steps[0]
+        if taken < surfacing:
+            return torch.lerp(self._haze, self._original, taken / surfacing)
+        return self._original if taken == surfacing else self._climbed(gradient)
 
     def _climbed(self, gradient: Tensor) -> Tensor:
         """The picture one step up, inside the box and inside what a pixel can be."""
-        direction = _blur(gradient, self._settings.smoothing)
-        stride = self._settings.radius / self._settings.steps[self._octave]
+        direction = _blur(gradient, self._settings.smoothing * self.side)
         scale = direction.abs().mean()
         if scale < _STILL:
-            return self.picture
-        moved = self.picture + stride * direction / (2 * scale)
+            return self._at
         radius = self._settings.radius
-        return (self._base + (moved - self._base).clamp(-radius, radius)).clamp(0, 255)
-
-    def _to_full(self, picture: Tensor) -> Tensor:
-        return _resize(picture, self._full_side)
+        moved = self._at + radius / self._settings.steps[1] * direction / (2 * scale)
+        return (self._original + (moved - self._original).clamp(-radius, radius)).clamp(0, 255)
 
 
 def take_step(network: torch.jit.ScriptModule, dreams: Sequence[Dream]) -> None:
@@ -176,7 +214,7 @@ def take_step(network: torch.jit.ScriptModule, dreams: Sequence[Dream]) -> None:
     for dream in dreams:
         dream.begin()
     with torch.enable_grad():
-        pictures = torch.stack([dream.picture for dream in dreams])
+        pictures = torch.stack([dream.view for dream in dreams])
         pictures = pictures.to(memory_format=torch.channels_last).requires_grad_()
         logits = network(pictures)
         odds = torch.stack(
@@ -196,18 +234,9 @@ def _log_odds(logits: Tensor, emotion: int) -> Tensor:
     return logits[emotion] - torch.logsumexp(others, dim=0)
 
 
-def _resize(picture: Tensor, side: int) -> Tensor:
-    """``[C, H, W]`` to ``[C, side, side]``."""
-    if picture.shape[-1] == side:
-        return picture
-    return functional.interpolate(
-        picture[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False
-    )[0]
-
-
 def _blur(picture: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of ``[C, H, W]``, its border mirrored."""
-    reach = max(1, round(3 * sigma))
+    reach = min(max(1, round(3 * sigma)), picture.shape[-1] - 1)
     offsets = torch.arange(-reach, reach + 1, device=picture.device, dtype=picture.dtype)
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
     kernel = kernel / kernel.sum()

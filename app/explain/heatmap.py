@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from app.engine import Explanation
     from app.picture import Picture
 
-SOFTNESS = 0.03
+SOFTNESS = 0.05
 """Blur of the map, as a share of its side: a single pixel shows the network's grid, not the picture."""
 PEAK = 99.5
 """Percentile of the map's strength that is drawn at full colour, so that one pixel cannot pale the rest."""
 NO_EVIDENCE = 0.02
-"""A smaller rise of the log-odds is not drawn: stretched to full colour it would be noise."""
+"""A map that moves the log-odds by less, for and against together, is not drawn: stretched to full colour it
+would be noise."""
 DREAM_VISIBLE = 24.0
 """Levels of 255 that the dream's largest changes are drawn with. The dream itself stays too close to the
 picture to be seen: a short path is what makes its relevance add up."""
@@ -101,17 +102,29 @@ def dream(picture: Picture, explanation: Explanation) -> Image.Image:
 
 def has_evidence(explanation: Explanation) -> bool:
     """Whether there is anything to draw; a map of less would be stretched noise."""
-    return abs(explanation.rise) >= NO_EVIDENCE
+    return evidence(explanation) >= NO_EVIDENCE
+
+
+def evidence(explanation: Explanation) -> float:
+    """By how much the parts of the picture move the log-odds, those for and those against added up.
+
+    The rise cannot tell: parts that speak for the emotion and parts that speak against it cancel in it.
+    """
+    return float(np.abs(softened(explanation.relevance)).sum())
+
+
+def softened(relevance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The map ``[S, S]`` as it is drawn, but for its scale."""
+    return _blurred(relevance, SOFTNESS * relevance.shape[0])
 
 
 def strength(explanation: Explanation) -> NDArray[np.float32]:
     """The map for drawing, ``[S, S]`` in -1..1; all zero where there is no evidence."""
-    relevance = explanation.relevance
-    if not has_evidence(explanation):
-        return np.zeros_like(relevance)
-    smooth = _blurred(relevance, SOFTNESS * relevance.shape[0])
+    smooth = softened(explanation.relevance)
+    if np.abs(smooth).sum() < NO_EVIDENCE:
+        return np.zeros_like(smooth)
     peak = float(np.percentile(np.abs(smooth), PEAK))
-    return np.clip(smooth / peak, -1, 1) if peak > 0 else np.zeros_like(relevance)
+    return np.clip(smooth / peak, -1, 1) if peak > 0 else np.zeros_like(smooth)
 
 
 def to_png(image: Image.Image, notes: Mapping[str, str]) -> bytes:
@@ -125,18 +138,18 @@ def to_png(image: Image.Image, notes: Mapping[str, str]) -> bytes:
 
 
 def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur of ``[S, S]``, its border mirrored.
+    """Gaussian blur of ``[S, S]``, its border mirrored; by its spectrum, which a Gaussian has in closed form.
 
-    Pillow's own works on bytes only, and torch's threads here would fight those of the engine for the cores.
+    Pillow's own works on bytes only, and the threads of torch, or of a matrix product of numpy, would fight
+    those of the engine for the cores.
     """
     reach = round(3 * sigma)
-    kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        padded = np.pad(picture, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)], mode="symmetric")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
-        picture = (windows @ kernel).astype(np.float32)
-    return picture
+    padded = np.pad(picture, reach, mode="symmetric")
+    rows, columns = np.fft.fftfreq(padded.shape[0])[:, None], np.fft.rfftfreq(padded.shape[1])
+    gaussian = np.exp(-2 * (np.pi * sigma) ** 2 * (rows**2 + columns**2))
+    blurred = np.fft.irfft2(np.fft.rfft2(padded) * gaussian, s=padded.shape)
+    side = picture.shape[0]
+    return blurred[reach : reach + side, reach : reach + side].astype(np.float32)
 
 
 def _enlarged(pixels: NDArray[np.floating], picture: Picture) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.explain.dream import DEFAULTS, DreamSettings
+from app.explain.dream import QUICK, THOROUGH, DreamSettings
 
-PRESETS: dict[str, DreamSettings] = {"quick": DEFAULTS, "thorough": DreamSettings(steps=(8, 12))}
+PRESETS: dict[str, DreamSettings] = {"quick": QUICK, "thorough": THOROUGH}
 """The first is the default."""

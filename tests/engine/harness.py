@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from app.engine.jobs import Pixels
 
 CPU = Device(torch.device("cpu"))
-STEPS = sum(DEFAULTS.steps) + len(DEFAULTS.steps)
+STEPS = DEFAULTS.evaluations
 
 
 def coloured(red: int, green: int, blue: int) -> Pixels:

@@ -29,6 +29,7 @@ def explanation(relevance: NDArray[np.float32], rise: float | None = None) -> Ex
         original=original,
         rise=float(relevance.sum()) if rise is None else rise,
         completeness_error=0.0,
+        imbalance=0.0,
         steps=1,
         queue_seconds=0.0,
         infer_seconds=0.0,

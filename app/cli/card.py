@@ -1,0 +1,71 @@
+"""``deepemotion card``."""
+
+from typing import TYPE_CHECKING
+
+from app.cli.common import AsJson, Checkpoint, console, print_json, print_table, refusals, settings_from
+
+if TYPE_CHECKING:
+    from app.checkpoint import Card
+
+
+def card(*, json: AsJson = False, checkpoint: Checkpoint = None) -> None:
+    """Show what a checkpoint says of itself: emotions, training data and its terms, scores, limits.
+
+    With --json: the card and the file's sha256, as in GET /v1/model.
+    """
+    settings = settings_from(checkpoint=checkpoint)
+    with refusals():
+        import torch
+
+        from app.checkpoint import load
+
+        loaded = load(settings.checkpoint, torch.device("cpu"))
+    if json:
+        print_json({"card": loaded.card.model_dump(mode="json"), "sha256": loaded.sha256})
+        return
+    _print_facts(loaded.card, loaded.sha256)
+    _print_scores(loaded.card)
+    print_table(
+        [(name, text) for name, text in (("note", loaded.card.note), ("limits", loaded.card.limits)) if text]
+    )
+
+
+def _print_facts(card: "Card", sha256: str) -> None:
+    learned = {"distribution": "the whole distribution", "class": "the dominant emotion"}[card.target]
+    split = card.split
+    facts = [
+        ("checkpoint", f"{card.name}@{card.version}, {card.created}"),
+        ("sha256", sha256),
+        ("description", card.description),
+        ("emotions", ", ".join(card.labels)),
+        ("input", f"{card.input_size} x {card.input_size} pixels, {card.resize}ed"),
+        ("learned", f"{learned}; temperature {card.temperature:.3f}; seed {card.seed}"),
+        (
+            "split",
+            f"{split.train:,} for training, {split.validation:,} for validation, {split.test:,} for test",
+        ),
+        ("start weights", card.start_weights),
+        *(("data", f"{d.name}, {d.pictures:,} pictures. {d.citation}. Terms: {d.terms}") for d in card.data),
+        ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items())),
+        ("command", card.command),
+    ]
+    print_table(facts)
+
+
+def _print_scores(card: "Card") -> None:
+    """Each figure with its interval, beside what simpler answers reach on the same pictures."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table("on the test pictures", box=SIMPLE_HEAD)
+    table.add_column("score (95 % interval)", no_wrap=True)
+    for reference in card.references:
+        table.add_column(reference, justify="right")
+    for name, score in card.scores.items():
+        others = [figures.get(name) for figures in card.references.values()]
+        table.add_row(
+            name,
+            f"[bold]{score.value:.3f}[/bold] ({score.low:.3f} to {score.high:.3f})",
+            *("" if other is None else f"{other:.3f}" for other in others),
+        )
+    console().print(table)

@@ -1,0 +1,125 @@
+"""What the verbs share: their options, their settings, and how they speak and end."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from app.settings import Settings
+
+Checkpoint = Annotated[Path | None, typer.Option(help="TorchScript checkpoint to use.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda[:n].")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of one operation.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+
+
+class ExitCode(IntEnum):
+    """How a command ended; the package's docstring explains them."""
+
+    FAILED = 1
+    USAGE = 2
+    CHECKPOINT = 3
+    INTERRUPTED = 130
+
+
+def settings_from(**options: object) -> "Settings":
+    """The settings of the environment, with the options that were given put over them.
+
+    Raises:
+        typer.Exit: they cannot work; stderr says why.
+    """
+    from pydantic import ValidationError
+
+    from app.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type] # checked by pydantic
+    except ValidationError as error:
+        for each in error.errors():
+            where = ".".join(map(str, each["loc"])) or "settings"
+            typer.echo(f"{where}: {each['msg']}", err=True)
+        raise typer.Exit(ExitCode.USAGE) from error
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn the errors that a user can do something about into a message and an exit code."""
+    from app.checkpoint import CheckpointError
+    from app.offline.journal import JournalError
+    from app.offline.listing import ListingError
+    from app.offline.scoring import OutputExists
+    from app.offline.tables import TableError
+
+    try:
+        yield
+    except CheckpointError as error:
+        stop(str(error), ExitCode.CHECKPOINT)
+    except BrokenPipeError:
+        raise  # whoever read stdout has had enough; typer ends quietly
+    except OSError as error:
+        what = error.strerror or str(error)
+        stop(f"{error.filename}: {what}" if error.filename else what, ExitCode.USAGE)
+    except (JournalError, ListingError, OutputExists, TableError) as error:
+        stop(str(error), ExitCode.USAGE)
+
+
+def stop(message: str, code: ExitCode) -> NoReturn:
+    """Say what is wrong and end.
+
+    Raises:
+        typer.Exit: always.
+    """
+    complain(message)
+    raise typer.Exit(code) from None
+
+
+def complain(message: str) -> None:
+    """Write one line to stderr."""
+    typer.echo(f"{typer.style('error:', fg='red')} {readable(message)}", err=True)
+
+
+def print_json(document: dict[str, Any], *, err: bool = False) -> None:
+    """Write one JSON object on a line of its own, escaped to ASCII, so that any file name can be told."""
+    typer.echo(json.dumps(document), err=err)
+
+
+def console(*, err: bool = False) -> "Console":
+    """Where tables are printed. In a file, nothing tells the width."""
+    from rich.console import Console
+
+    stream = sys.stderr if err else sys.stdout
+    return Console(stderr=err, highlight=False, width=None if stream.isatty() else 120)
+
+
+def print_table(rows: "Iterable[tuple[str, str]]", *, err: bool = False) -> None:
+    """Names on the left and what is to be said of them on the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(Text(name, "dim"), Text(value, overflow="fold"))
+    console(err=err).print(table)
+
+
+def readable(text: str) -> str:
+    """Text of any origin as a terminal can show it: bytes that are no text and control characters escaped."""
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in decoded)
+
+
+def read_picture(name: str) -> bytes:
+    """The bytes of a file, or of stdin if its name is a dash."""
+    from app.offline.pictures import read_file
+
+    return sys.stdin.buffer.read() if name == "-" else read_file(name)

@@ -1,0 +1,173 @@
+"""What the client gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.client.errors import ClientError
+
+Given = TypeVar("Given")
+
+
+@dataclass(frozen=True)
+class Dominant:
+    """The most probable emotion."""
+
+    emotion: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """Which checkpoint answered; the digest names it without doubt."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """The picture as the service understood it: upright, in pixels; its format by its bytes."""
+
+    width: int
+    height: int
+    format: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Which emotions a picture evokes.
+
+    Attributes:
+        distribution: probability of each emotion, in the order of the checkpoint's card; they sum to 1.
+        dominant: the most probable.
+        model: what answered.
+        image: the picture.
+        request_id: names the request in the service's log.
+    """
+
+    distribution: Mapping[str, float]
+    dominant: Dominant
+    model: ModelName
+    image: ImageFacts
+    request_id: str
+
+
+@dataclass(frozen=True)
+class ExplanationImage:
+    """Which parts of a picture evoke an emotion, as a PNG.
+
+    Attributes:
+        png: the file.
+        emotion: that it explains; of a sheet the most probable.
+        probability: of that emotion.
+        evidence: whether the map shows anything; a flat one means that nothing in the picture stands out.
+        completeness_error: how far the map's sum is from the rise of the emotion's log-odds, relatively.
+        imbalance: by how much what raises and what lowers had to be weighed against each other to get there.
+        quality: how far and how finely the dream went.
+        model: name@version of the checkpoint.
+        request_id: names the request in the service's log.
+    """
+
+    png: bytes
+    emotion: str
+    probability: float
+    evidence: bool
+    completeness_error: float
+    imbalance: float
+    quality: str
+    model: str
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected part of the picture that speaks for an emotion, or against it.
+
+    Attributes:
+        left: first column, in pixels of the upright picture.
+        top: first row.
+        right: first column that is not part of it.
+        bottom: first row that is not part of it.
+        share: of all evidence in the map, for and against together.
+        effect: ``raises`` or ``lowers``.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    share: float
+    effect: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What in the picture raises or lowers one emotion, for programs.
+
+    Attributes:
+        emotion: that is explained.
+        probability: of it.
+        evidence: see `ExplanationImage`.
+        rise: of the emotion's log-odds along the dream.
+        completeness_error: how far the map's sum is from `rise`, relatively.
+        imbalance: see `ExplanationImage`.
+        regions: with the most evidence first.
+    """
+
+    emotion: str
+    probability: float
+    evidence: bool
+    rise: float
+    completeness_error: float
+    imbalance: float
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The checkpoint that answers.
+
+    Attributes:
+        name: with `version` for people.
+        version: likewise.
+        sha256: names it without doubt.
+        labels: the emotions it knows, in the order of every distribution.
+        devices: where the service computes.
+        card: all that the checkpoint says of itself: training data and its terms, scores, limits.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    labels: tuple[str, ...]
+    devices: tuple[str, ...]
+    card: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Given]):
+    """What became of one of many pictures.
+
+    Attributes:
+        picture: as it was given.
+        prediction: None if there is an error.
+        error: None if there is a prediction; an `OSError` is about a file here.
+    """
+
+    picture: Given
+    prediction: Prediction | None = None
+    error: ClientError | OSError | None = None
+
+    def get(self) -> Prediction:
+        """The prediction; the error is raised if there is none."""
+        if self.error is not None:
+            raise self.error
+        if self.prediction is None:
+            raise ValueError("an outcome has a prediction or an error")
+        return self.prediction

@@ -1,0 +1,72 @@
+"""What is said of an explanation, the same words and figures wherever it is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.explain.heatmap import has_evidence
+from app.explain.regions import regions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.checkpoint import Card
+    from app.engine import Explanation
+    from app.explain.regions import Region
+
+
+def facts(card: Card, explanations: Sequence[Explanation], quality: str) -> dict[str, str]:
+    """What a PNG's text chunks and a response's headers say: of a sheet, the first, and the largest errors.
+
+    Args:
+        card: of the checkpoint that answered.
+        explanations: that are shown.
+        quality: one of `app.explain.presets.PRESETS`.
+    """
+    first = explanations[0]
+    return {
+        "Emotion": card.labels[first.emotion],
+        "Probability": f"{first.prediction.probabilities[first.emotion]:.6f}",
+        "Completeness-Error": f"{max(each.completeness_error for each in explanations):.4g}",
+        "Imbalance": f"{max(each.imbalance for each in explanations):.4g}",
+        "Evidence": "yes" if any(has_evidence(each) for each in explanations) else "no",
+        "Settings": quality,
+        "Model": f"{card.name}@{card.version}",
+    }
+
+
+def notes(card: Card, sha256: str, explanations: Sequence[Explanation], quality: str) -> dict[str, str]:
+    """The text chunks of a PNG: its facts, and the digest of the checkpoint."""
+    named = {f"DeepEmotion-{name}": value for name, value in facts(card, explanations, quality).items()}
+    return named | {"DeepEmotion-Model-SHA256": sha256}
+
+
+def described(explanation: Explanation, labels: Sequence[str], width: int, height: int) -> dict[str, Any]:
+    """An explanation for programs.
+
+    Args:
+        explanation: of one emotion.
+        labels: of the checkpoint's card.
+        width: of the upright picture, in pixels.
+        height: likewise.
+    """
+    return {
+        "emotion": labels[explanation.emotion],
+        "probability": float(explanation.prediction.probabilities[explanation.emotion]),
+        "evidence": has_evidence(explanation),
+        "rise": explanation.rise,
+        "completeness_error": explanation.completeness_error,
+        "imbalance": explanation.imbalance,
+        "regions": [_box(region, width, height) for region in regions(explanation)],
+    }
+
+
+def _box(region: Region, width: int, height: int) -> dict[str, Any]:
+    return {
+        "left": round(region.left * width),
+        "top": round(region.top * height),
+        "right": round(region.right * width),
+        "bottom": round(region.bottom * height),
+        "share": region.share,
+        "effect": "raises" if region.raises else "lowers",
+    }

@@ -1,0 +1,41 @@
+"""The checkpoint and the devices that the settings name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.devices import Device, choose_devices
+from app.engine import Model, load_model
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint that is ready to predict.
+
+    Attributes:
+        model: with a copy of the network on each device.
+        devices: in the order of the copies.
+    """
+
+    model: Model
+    devices: tuple[Device, ...]
+
+
+def load(settings: Settings, *, one_device: bool = False) -> Loaded:
+    """Verify and load the checkpoint.
+
+    Args:
+        settings: name the checkpoint, the device and its threads.
+        one_device: take the first device only, for work that has no use for more.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be trusted, read, or put on the device.
+    """
+    devices = choose_devices(settings.device, settings.threads)
+    if one_device:
+        devices = devices[:1]
+    return Loaded(load_model(settings.checkpoint, [device.torch for device in devices]), devices)

@@ -1,0 +1,120 @@
+"""The tables that a scoring ends with: CSV, or Parquet where pyarrow is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.offline.files import replacing
+from app.offline.listing import PATH_COLUMN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from app.offline.journal import Entry
+
+SUFFIXES = (".csv", ".parquet")
+ROWS_AT_ONCE = 65_536
+"""Rows of one row group of a Parquet file, and so the most that are held in memory."""
+
+_AFTER = ("dominant", "entropy", "width", "height")
+
+
+class TableError(Exception):
+    """A table of this kind cannot be written; the message says what to do."""
+
+
+def check(path: Path, labels: Sequence[str]) -> None:
+    """Find out before the work begins whether its result can be written.
+
+    Raises:
+        TableError: the suffix is unknown, pyarrow is missing, the folder is missing, or a label has the name
+            of another column.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise TableError(f"{path.name} should end in {' or '.join(SUFFIXES)}, which decides its format")
+    if suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise TableError("Parquet needs pyarrow: pip install 'deepemotion[parquet]', or write .csv")
+    if not path.parent.is_dir():
+        raise TableError(f"there is no folder {path.parent}")
+    for label in labels:
+        if label in {PATH_COLUMN, *_AFTER}:
+            raise TableError(f"the checkpoint has an emotion named {label!r}, as another column is")
+
+
+def write_scores(
+    path: Path, labels: Sequence[str], entries: Iterable[Entry], about: Mapping[str, str]
+) -> None:
+    """One row for each picture that has an answer.
+
+    The columns are ``path``, one for each label with its probability, ``dominant``, ``entropy`` in nats,
+    ``width`` and ``height`` in pixels. Figures are single precision. The file is there whole or not at all.
+
+    Args:
+        path: its suffix decides the format.
+        labels: of the probabilities.
+        entries: in the order of the rows.
+        about: what a Parquet file's metadata say of its origin.
+    """
+    rows = (_row(labels, entry) for entry in entries if not entry.refused)
+    with replacing(path) as unfinished:
+        if path.suffix.lower() == ".csv":
+            _write_csv(unfinished, (PATH_COLUMN, *labels, *_AFTER), rows)
+        else:
+            _write_parquet(unfinished, labels, rows, about)
+
+
+def write_errors(path: Path, entries: Iterable[Entry]) -> None:
+    """One row for each picture without an answer: its path, the kind of problem, and what went wrong."""
+    rows = ((entry.path, entry.problem, entry.detail) for entry in entries if entry.refused)
+    with replacing(path) as unfinished:
+        _write_csv(unfinished, (PATH_COLUMN, "problem", "detail"), rows)
+
+
+def _row(labels: Sequence[str], entry: Entry) -> tuple[Any, ...]:
+    values = entry.probabilities
+    dominant = labels[values.index(max(values))]
+    entropy = -math.fsum(value * math.log(value) for value in values if value > 0)
+    return (entry.path, *values, dominant, float(str(np.float32(entropy))), entry.width, entry.height)
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    # Names that are not UTF-8 are written with the bytes that they have, so that they still name the file.
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def _write_parquet(
+    path: Path, labels: Sequence[str], rows: Iterator[tuple[Any, ...]], about: Mapping[str, str]
+) -> None:
+    import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
+    from pyarrow import parquet  # noqa: PLC0415
+
+    schema = pa.schema(
+        [
+            (PATH_COLUMN, pa.string()),
+            *((label, pa.float32()) for label in labels),
+            ("dominant", pa.string()),
+            ("entropy", pa.float32()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+        ],
+        metadata=about,
+    )
+    with parquet.ParquetWriter(path, schema) as writer:
+        while group := list(itertools.islice(rows, ROWS_AT_ONCE)):
+            paths, *others = zip(*group, strict=True)
+            # Parquet's text is always UTF-8: a byte of a name that is not becomes \xNN.
+            readable = [
+                name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in paths
+            ]
+            writer.write_table(pa.table([readable, *map(list, others)], schema=schema))

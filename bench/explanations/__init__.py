@@ -1,0 +1,1 @@
+"""What `bench.explain` measures: whether the explanation maps can be believed."""

@@ -1,0 +1,1 @@
+"""The same checkpoint behind other servers, each set up as its own guide recommends."""

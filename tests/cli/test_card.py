@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from app.checkpoint import sha256_of
+from tests.tiny import LABELS, tiny_card
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+    from tests.cli.conftest import Deepemotion
+
+
+def test_for_programs_it_is_what_the_service_says(deepemotion: Deepemotion, client: httpx.Client) -> None:
+    said = client.get("/v1/model").json()
+    del said["devices"]
+    assert json.loads(deepemotion("card", "--json").stdout) == said
+
+
+def test_for_people_it_tells_all_that_matters(deepemotion: Deepemotion, checkpoint_path: Path) -> None:
+    told = deepemotion("card").stdout
+    card = tiny_card()
+    for words in (
+        "tiny@0.0.1, 2026-01-01",
+        sha256_of(checkpoint_path),
+        ", ".join(LABELS),
+        "75 x 75 pixels, stretched",
+        "temperature 1.500",
+        "Terms: none",
+        card.command,
+        card.limits,
+        "0.500 (0.400 to 0.600)",
+        "chance",
+        "0.333",
+    ):
+        assert words in told

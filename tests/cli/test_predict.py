@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.cli.common import ExitCode
+from tests.pictures import BLUE, GREEN, RED, encoded, noise, plain
+from tests.tiny import LABELS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+    from tests.cli.conftest import Deepemotion
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    """A JSON object a line."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_answer_is_the_service_s(deepemotion: Deepemotion, client: httpx.Client, tmp_path: Path) -> None:
+    data = encoded(noise((60, 40)), "JPEG")
+    (tmp_path / "a.jpg").write_bytes(data)
+    ran = deepemotion("predict", "a.jpg", "--json")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    (found,) = lines(ran.stdout)
+    said = client.post("/predict", content=data).json()
+    del said["request_id"]
+    assert found.pop("path") == "a.jpg"
+    assert found == said
+
+
+def test_pictures_keep_their_order_and_bad_ones_are_told_apart(
+    deepemotion: Deepemotion, tmp_path: Path
+) -> None:
+    for name, data in {"1.png": plain(RED), "2.png": b"", "3.webp": plain(BLUE, file_format="WEBP")}.items():
+        (tmp_path / name).write_bytes(data)
+    ran = deepemotion("predict", "3.webp", "2.png", "missing.jpg", "1.png", "--json")
+    assert ran.exit_code == ExitCode.FAILED
+    assert [(each["path"], each["dominant"]["emotion"]) for each in lines(ran.stdout)] == [
+        ("3.webp", "sadness"),
+        ("1.png", "anger"),
+    ]
+    assert [(each["path"], each["problem"]) for each in lines(ran.stderr)] == [
+        ("2.png", "empty-picture"),
+        ("missing.jpg", "unreadable-file"),
+    ]
+
+
+def test_bars_for_people_the_strongest_first(deepemotion: Deepemotion, tmp_path: Path) -> None:
+    (tmp_path / "green.png").write_bytes(plain(GREEN))
+    ran = deepemotion("predict", "green.png", "none.png")
+    heading, first, *others = ran.stdout.splitlines()
+    assert heading == "green.png  64 x 48 PNG"
+    assert first.split()[0] == "joy"
+    assert "█" in first
+    assert {line.split()[0] for line in others} == {"anger", "sadness"}
+    assert ran.stderr == "error: none.png: No such file or directory\n"
+
+
+def test_folders_and_patterns(deepemotion: Deepemotion, tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name in ("in/b.png", "in/deep/a.png", "in/deep/notes.txt", "c1.png", "c2.png", "c[3].png"):
+        (tmp_path / name).write_bytes(plain())
+    ran = deepemotion("predict", "c*.png", "in", "c[3].png", "nothing*.png", "--json")
+    paths = [each["path"] for each in lines(ran.stdout)]
+    assert paths == ["c1.png", "c2.png", "c[3].png", "in/b.png", "in/deep/a.png", "c[3].png"]
+    assert [each["path"] for each in lines(ran.stderr)] == ["nothing*.png"]
+
+
+def test_stdin(deepemotion: Deepemotion) -> None:
+    ran = deepemotion("predict", "-", "--json", stdin=plain(BLUE))
+    (found,) = lines(ran.stdout)
+    assert (found["path"], found["dominant"]["emotion"]) == ("-", "sadness")
+
+
+def test_more_pictures_than_a_batch_holds(deepemotion: Deepemotion, tmp_path: Path) -> None:
+    colours = [RED, GREEN, BLUE] * 7
+    for number, colour in enumerate(colours):
+        (tmp_path / f"{number:02}.png").write_bytes(plain(colour))
+    found = lines(deepemotion("predict", ".", "--json").stdout)
+    assert [each["dominant"]["emotion"] for each in found] == list(LABELS) * 7
+
+
+def test_any_file_name_can_be_told(deepemotion: Deepemotion, tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\x1b[31m\n.png")
+    (tmp_path / name).write_bytes(plain(RED))
+    ran = deepemotion("predict", name)
+    assert ran.stdout.startswith(r"\xff\x1b[31m\n.png  64 x 48 PNG")
+    (found,) = lines(deepemotion("predict", name, "--json").stdout)
+    assert found["path"] == name
+
+
+def test_a_folder_without_pictures_is_wrong_usage(deepemotion: Deepemotion) -> None:
+    ran = deepemotion("predict", ".")
+    assert ran.exit_code == ExitCode.USAGE
+    assert "no pictures" in ran.stderr
+
+
+@pytest.mark.parametrize("verb", [("predict", "a.png"), ("explain", "a.png"), ("card",)])
+def test_a_checkpoint_that_cannot_be_used(
+    deepemotion: Deepemotion, tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    (tmp_path / "a.png").write_bytes(plain())
+    (tmp_path / "other.pt").write_bytes(b"not listed")
+    ran = deepemotion(*verb, "--checkpoint", "other.pt")
+    assert ran.exit_code == ExitCode.CHECKPOINT
+    assert ran.stdout == ""
+    assert ran.stderr == "error: SHA256SUMS is missing: it must list the sha256 of other.pt\n"
+
+
+def test_a_device_that_is_not_there(deepemotion: Deepemotion, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(plain())
+    assert deepemotion("predict", "a.png", "--device", "cuda:99").exit_code == ExitCode.CHECKPOINT
+
+
+def test_a_setting_that_cannot_work(deepemotion: Deepemotion) -> None:
+    ran = deepemotion("predict", "a.png", "--device", "abacus")
+    assert ran.exit_code == ExitCode.USAGE
+    assert ran.stderr.startswith("device: ")

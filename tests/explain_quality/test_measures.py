@@ -1,0 +1,84 @@
+"""The measures themselves: a right map must score higher than a wrong one, or no bar means anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from bench.explanations.bars import faithfulness_bars, interval, soundness_bars
+from bench.explanations.faithfulness import areas
+from bench.explanations.soundness import rank_correlation
+from tests.explain_quality.planted import Planted, planted
+
+if TYPE_CHECKING:
+    from app.checkpoint import Checkpoint
+
+PICTURES = 20
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Planted]:
+    rng = np.random.default_rng(2000)
+    return [planted(rng) for _ in range(PICTURES)]
+
+
+def test_the_truth_scores_higher_than_chance_and_chance_than_the_opposite(
+    network: Checkpoint, pictures: list[Planted]
+) -> None:
+    noise = np.random.default_rng(0)
+    found: dict[str, list[float]] = {"truth": [], "random": [], "opposite": []}
+    for each in pictures:
+        jitter = noise.normal(0, 1e-3, each.inside.shape)
+        truth = each.inside + jitter
+        for name, relevance in {"truth": truth, "random": jitter, "opposite": -truth}.items():
+            found[name].append(areas(network, each.pixels, each.emotion, relevance).log_odds)
+    truth_, chance, opposite = (np.array(found[name]) for name in ("truth", "random", "opposite"))
+    assert (truth_ > chance).mean() >= 0.9
+    assert (chance > opposite).mean() >= 0.9
+
+
+def test_the_areas_do_not_depend_on_the_scale_of_the_map(
+    network: Checkpoint, pictures: list[Planted]
+) -> None:
+    each = pictures[0]
+    relevance = np.random.default_rng(1).normal(size=each.inside.shape)
+    plain, scaled = (areas(network, each.pixels, each.emotion, relevance * s) for s in (1.0, 50.0))
+    assert plain == scaled
+    assert plain.log_odds == pytest.approx(plain.insertion - plain.deletion)
+
+
+def test_a_bar_passes_only_what_is_surely_better() -> None:
+    rng = np.random.default_rng(0)
+    weak = rng.normal(0, 1, 100)
+    figures = {"dream": weak + 0.5 + rng.normal(0, 0.1, 100), "random": weak, "centre": weak + 0.495}
+    by_name = {bar.asked.split()[2].rstrip(","): bar.passed for bar in faithfulness_bars("dream", figures)}
+    assert by_name == {"random": True, "centre": False}
+
+
+def test_near_grad_cam_is_near_enough() -> None:
+    figures = {"dream": np.full(10, 0.96), "grad-cam": np.full(10, 1.0), "smoothgrad": np.full(10, 1.0)}
+    passed = {bar.asked: bar.passed for bar in faithfulness_bars("dream", figures)}
+    assert passed == {"at least smoothgrad": False, "at least 0.95 of grad-cam": True}
+
+
+def test_soundness_has_a_bar_for_each_promise() -> None:
+    good = {"randomised": 0.1, "other_emotion": 0.2, "jpeg": 0.95, "resized": 0.95, "again": 1.0}
+    figures = {name: np.full(5, value) for name, value in {**good, "completeness_error": 0.01}.items()}
+    assert all(bar.passed for bar in soundness_bars(figures))
+    figures["again"] = np.array([1.0, 1.0, 1.0, 1.0, 0.0])
+    assert [bar.passed for bar in soundness_bars(figures)].count(False) == 1
+
+
+def test_an_interval_holds_its_value() -> None:
+    values = np.random.default_rng(0).normal(3, 1, 200)
+    for statistic in ("mean", "median", "p95"):
+        value, low, high = interval(values, statistic)
+        assert low < value < high
+
+
+def test_rank_correlation_is_of_the_drawn_map() -> None:
+    a = np.random.default_rng(0).normal(size=(60, 60)).astype(np.float32)
+    assert rank_correlation(a, a) == pytest.approx(1.0)
+    assert rank_correlation(a, -a) == pytest.approx(-1.0)
