@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 CHECKPOINT = Path("models/emotion6.pt")
-BATCHES = (1, 2, 4, 8, 16)
 ROUNDS = 5
-REPEATS = 3
 """Everything is measured in turn, so that a slow moment of the machine does not hit one thing alone."""
+BATCHES = {1: 8, 2: 6, 4: 5, 8: 4, 16: 2}
+"""Sizes, and how often each is repeated in a round."""
+REPEATS = 8
+"""Of everything that has one picture."""
 
 What = tuple[str, Any]
 """What is measured: ``batch`` and its size, ``decode`` or ``predict`` and the kind of picture, ``step`` and
@@ -78,7 +80,7 @@ def measure(pictures: Mapping[str, Sequence[bytes]], *, threads: int, rounds: in
     Args:
         pictures: JPEGs of each kind.
         threads: of torch, in one operation.
-        rounds: that are kept; each thing is done `REPEATS` times in each.
+        rounds: that are kept.
     """
     torch.set_num_threads(threads)
     checkpoint = load(CHECKPOINT, torch.device("cpu"))
@@ -148,7 +150,7 @@ def _tasks(
 def _time(tasks: Mapping[What, Callable[[int], object]], turn: int) -> list[tuple[What, float]]:
     times: list[tuple[What, float]] = []
     for what, task in tasks.items():
-        for repeat in range(REPEATS):
+        for repeat in range(BATCHES.get(what[1], REPEATS)):
             began = time.perf_counter()
             task(turn * REPEATS + repeat)
             times.append((what, time.perf_counter() - began))

@@ -58,8 +58,8 @@ CELLS = (
     Cell(SMALL, 64, 15, 6),
     Cell(LARGE, 64, 28, 12),
 )
-"""Few clients first: BentoML waits for a batch as long as its last requests waited, so that a single client
-after a crowd would wait in vain."""
+"""Few clients first: BentoML waits for a batch as long as its last requests waited, which after a crowd is
+much too long for a single client."""
 QUICK_CELLS = (
     Cell(SMALL, 1, 4, 1),
     Cell(LARGE, 1, 4, 1),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+OFFLINE = [text for language, text in BLOCKS if language == "sh" and "deepemotion predict" in text]
+PYTHON = [text for language, text in BLOCKS if language == "python"]
 CURLS = [text for language, text in BLOCKS if language == "sh" and "curl" in text]
 
 
@@ -37,15 +41,22 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A place to write to, from which the files that README names can be reached."""
-    (tmp_path / "app").symlink_to(ROOT / "app")
+    for name in ("app", "models"):
+        (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 
 def typed(block: str, folder: Path, port: int) -> str:
     """What the commands print; they must succeed, and so must the requests that they send."""
     lines = block.replace("localhost:8000", f"127.0.0.1:{port}").replace("curl ", "curl --fail-with-body -s ")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", lines], cwd=folder, check=False, capture_output=True, text=True
+        ["bash", "-euo", "pipefail", "-c", lines],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": path},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -68,6 +79,23 @@ def test_the_answer_that_readme_shows_is_the_one_that_comes(folder: Path, port: 
     assert found["distribution"] == pytest.approx(shown["distribution"], abs=1e-3)
     for name in ("model", "image", "request_id"):
         assert found[name] == shown[name]
+
+
+@pytest.mark.parametrize("block", OFFLINE)
+def test_the_command_line_needs_no_service(block: str, folder: Path) -> None:
+    assert "joy" in typed(block, folder, 0)
+    assert (folder / "scores.csv").read_text("utf-8").count("\n") == 4
+    with Image.open(folder / "fear-map.png") as drawn:
+        assert drawn.format == "PNG"
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_the_client(block: str, folder: Path, port: int) -> None:
+    lines = block.replace("localhost:8000", f"127.0.0.1:{port}")
+    done = subprocess.run(
+        [sys.executable, "-c", lines], cwd=folder, check=True, capture_output=True, text=True, env=os.environ
+    )
+    assert done.stdout == "joy\n"
 
 
 @pytest.mark.parametrize("block", [text for language, text in BLOCKS if language == "sh" and "make " in text])
