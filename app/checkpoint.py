@@ -11,11 +11,11 @@ import hashlib
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +64,74 @@ class Split(_CardPart):
     min_agreement: float | None
     top_classes: int | None
     test_fingerprint: str = Field(description="digest of the test pictures' names")
+    test_share: float = Field(default=0.2, description="of all pictures; 0 where all were trained on")
+    validation_share: float = Field(default=0.125, description="of the pictures that are not for the test")
+    fingerprint: str | None = Field(default=None, description="digest of the names of all pictures")
+
+
+class Spread(_CardPart):
+    """Mean and standard deviation of a figure over the folds of a cross-validation."""
+
+    mean: float
+    sd: float
+
+
+class CrossValidation(_CardPart):
+    """How scores were measured that are not those of one network's test pictures.
+
+    Each of `networks` was trained like the checkpoint, on the pictures of all folds but one, and scored on
+    those of that fold. Each picture was left out once in each repeat.
+    """
+
+    folds: int = Field(ge=2)
+    repeats: int = Field(ge=1)
+    pictures: int
+    seed: int
+    spread: dict[str, Spread] = Field(description="of each figure over the folds of all repeats")
+
+    @property
+    def networks(self) -> int:
+        """How many were trained."""
+        return self.folds * self.repeats
+
+
+class Abstain(_CardPart):
+    """Above which figures a prediction should not be relied on."""
+
+    entropy: float = Field(ge=0, description="nats; a distribution above it is flat")
+    novelty: float = Field(
+        description="distance of a picture's features from those of the training pictures; one above it is "
+        "unfamiliar"
+    )
+    share: float = Field(
+        ge=0, le=1, description="of held-out pictures of the same kind, that each of the two flags"
+    )
+
+
+class Confusion(_CardPart):
+    """Scored pictures by dominant emotion: a row as rated, a column as predicted."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[float, ...], ...] = Field(description="a mean over repeats where there were some")
+
+
+class ReliabilityBin(_CardPart):
+    """Predictions of like confidence, and how the raters answered."""
+
+    low: float = Field(description="of the predicted share")
+    high: float
+    confidence: float = Field(description="mean predicted share")
+    rated: float = Field(description="mean share of the raters who chose the predicted emotion")
+    count: int = Field(description="predictions in the bin")
+
+
+class CardPlots(_CardPart):
+    """What is drawn of the scores."""
+
+    confusion: Confusion
+    reliability: tuple[ReliabilityBin, ...] = Field(
+        description="of the predicted dominant emotion, over bins of its share that are not empty"
+    )
 
 
 class Card(_CardPart):
@@ -91,6 +159,19 @@ class Card(_CardPart):
     command: str = Field(description="the commands that made this file")
     note: str = Field(default="", description="what else a reader of the scores should know")
     limits: str = Field(description="what the checkpoint must not be used for")
+    valence: dict[str, float] | None = Field(
+        default=None, description="how pleasant each emotion is; None where nobody has said"
+    )
+    valence_scale: str | None = Field(
+        default=None, description="what the figures of `valence` mean, and whose they are"
+    )
+    abstain: Abstain | None = Field(
+        default=None, description="None for a checkpoint that cannot tell what it does not know"
+    )
+    cross_validation: CrossValidation | None = Field(
+        default=None, description="None where the scores are those of this file on its test pictures"
+    )
+    plots: CardPlots | None = Field(default=None, description="None for cards from before there were some")
 
     @field_validator("labels")
     @classmethod
@@ -98,6 +179,14 @@ class Card(_CardPart):
         if len(set(labels)) < len(labels):
             raise ValueError("the labels must differ from each other")
         return labels
+
+    @model_validator(mode="after")
+    def _every_emotion_has_a_valence(self) -> Self:
+        if self.valence is not None and set(self.valence) != set(self.labels):
+            raise ValueError("valence must have a figure for each label, and for nothing else")
+        if (self.valence is None) != (self.valence_scale is None):
+            raise ValueError("valence and valence_scale go together")
+        return self
 
 
 @dataclass(frozen=True)
