@@ -152,6 +152,9 @@ def _add_fit_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weight-decay", type=float, default=default.weight_decay)
     verb.add_argument("--dropout", type=float, default=default.dropout)
     verb.add_argument("--augment", type=_names, default=default.augment, help="flip,crop,turn,light,colour")
+    verb.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default=default.precision, help="of phase two"
+    )
     verb.add_argument("--workers", type=int, default=0, help="processes that decode")
     verb.add_argument("--seed", type=int, default=default.seed)
 

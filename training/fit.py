@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from training.affective_set import AffectiveSet, Partition
     from training.pictures import Sample
 
+Precision = Literal["float32", "bfloat16"]
+
 WARM_UP = 0.1
 """Share of phase two's steps over which the rate rises from zero."""
 
@@ -60,6 +62,8 @@ class FitSettings:
         weight_decay: of AdamW.
         dropout: share of the pooled features dropped in phase two.
         augment: names from `training.augment`.
+        precision: of the convolutions while training. ``bfloat16`` takes a third of the time on processors
+            that have units for it (AMX, recent GPUs); weights and optimiser stay in single precision.
         seed: of everything random.
     """
 
@@ -75,6 +79,7 @@ class FitSettings:
     weight_decay: float = 0.05
     dropout: float = 0.5
     augment: tuple[str, ...] = DEFAULT_AUGMENTATIONS
+    precision: Precision = "float32"
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -168,6 +173,11 @@ class _Job:
     device: torch.device
     workers: int
 
+    def autocast(self) -> torch.autocast:
+        """The precision of the settings for what runs inside."""
+        reduced = self.settings.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
+
     def plain(self, indices: NDArray[np.int64]) -> DataLoader[Sample]:
         """Pictures as the service sees them, in order."""
         pictures = RatedPictures(self.rated, indices, side=self.settings.side)
@@ -233,7 +243,9 @@ def _epoch(job: _Job, optimiser: torch.optim.Optimizer, peaks: list[float], epoc
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = peak * schedule(done)
         optimiser.zero_grad()
-        loss = soft_cross_entropy(job.network(channels_last(inputs, job.device)), target.to(job.device))
+        with job.autocast():
+            logits = job.network(channels_last(inputs, job.device))
+        loss = soft_cross_entropy(logits.float(), target.to(job.device))
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(loss.item())
@@ -260,8 +272,9 @@ def _validate(job: _Job) -> float:
     job.network.eval()
     total = 0.0
     for inputs, target in _shown(job.plain(job.partition.validation), "validation"):
-        logits = job.network(channels_last(inputs, job.device))
-        total += soft_cross_entropy(logits, target.to(job.device)).item() * len(target)
+        with job.autocast():
+            logits = job.network(channels_last(inputs, job.device))
+        total += soft_cross_entropy(logits.float(), target.to(job.device)).item() * len(target)
     return total / len(job.partition.validation)
 
 
