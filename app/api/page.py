@@ -1,4 +1,4 @@
-"""The pages at ``/`` and ``/card``: static files that ask this service only and need nothing from elsewhere."""
+"""The pages at ``/`` and ``/card``: static files that ask this service only, and need nothing else."""
 
 from __future__ import annotations
 

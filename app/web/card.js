@@ -95,7 +95,7 @@ function showData({ data, start_weights: start }) {
   at("start").textContent = `It began with the weights of: ${start}.`;
 }
 
-function showPlots(plots) {
+export function showPlots(plots) {
   if (plots?.reliability?.length) {
     at("reliability-plot").append(reliability(plots.reliability));
     at("reliability").hidden = false;

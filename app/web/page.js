@@ -129,7 +129,7 @@ function forget() {
   state.maps.clear();
   state.photo = state.answer = null;
   at("bars").replaceChildren();
-  at("dominant").textContent = at("model").textContent = at("furthest").textContent = "";
+  at("dominant").textContent = at("model").textContent = "";
   at("abstained").hidden = at("valence").hidden = true;
   at("photo").removeAttribute("src");
   at("result").hidden = true;
@@ -147,11 +147,11 @@ function showAnswer() {
   const { answer } = state;
   const { dominant, model } = answer;
   const strongest = `${dominant.emotion}, ${percent(dominant.probability)}`;
-  at("dominant").textContent = answer.abstained ? `Not sure; perhaps ${strongest}` : `Mostly ${strongest}`;
+  at("dominant").textContent = answer.abstained ? `Not sure; perhaps ${strongest}` : `Above all ${strongest}`;
   at("abstained").hidden = !answer.abstained;
   at("abstained").textContent = ABSTAINED[answer.abstained_because] ?? "The network would rather not name one emotion.";
   showValence(answer.valence);
-  at("model").textContent = `Answered by ${model.name} ${model.version}.`;
+  at("model").textContent = `Answered by ${model.name}, version ${model.version}.`;
   at("save-json").href = URL.createObjectURL(
     new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }),
   );
@@ -175,8 +175,7 @@ function showBars() {
   const entries = Object.entries(distribution);
   if (chosen("order") === "sorted") entries.sort(([, one], [, other]) => other - one);
   const furthest = Math.min(1, Math.ceil(dominant.probability * 4 + 1e-9) / 4); // so that small shares are seen
-  at("furthest").textContent = percent(furthest);
-  at("bars").replaceChildren(...entries.map(([emotion, share]) => bar(emotion, share, furthest)));
+  at("bars").replaceChildren(...entries.map(([emotion, share]) => bar(emotion, share, furthest)), axis(furthest));
   press();
 }
 
@@ -186,11 +185,7 @@ function bar(emotion, share, furthest) {
   button.dataset.emotion = emotion;
   button.className = emotion === state.answer.dominant.emotion ? "dominant" : "";
   button.setAttribute("aria-label", `${emotion}, ${percent(share)}`);
-  const [name, track, fill, number] = ["name", "track", "fill", "share"].map((kind) => {
-    const part = document.createElement("span");
-    part.className = kind;
-    return part;
-  });
+  const [name, track, fill, number] = ["name", "track", "fill", "share"].map(part);
   name.textContent = emotion;
   number.textContent = percent(share);
   fill.style.width = `${(100 * share) / furthest}%`;
@@ -200,6 +195,22 @@ function bar(emotion, share, furthest) {
   const item = document.createElement("li");
   item.append(button);
   return item;
+}
+
+function axis(furthest) {
+  const ends = part("ends");
+  ends.append("0", Object.assign(part("end"), { textContent: `${100 * furthest} %` }));
+  const item = document.createElement("li");
+  item.className = "axis";
+  item.setAttribute("aria-hidden", "true");
+  item.append(ends);
+  return item;
+}
+
+function part(kind) {
+  const made = document.createElement("span");
+  made.className = kind;
+  return made;
 }
 
 // ---- the heat map -------------------------------------------------------------------------------------------
@@ -322,6 +333,9 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => {
   takeFirst(event.clipboardData.files, ["There is no picture to paste.", "Copy a picture first, or choose a file."]);
+});
+at("photo").addEventListener("load", ({ target }) => {
+  at("stage").style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
 });
 at("cancel").addEventListener("click", cancel);
 addEventListener("keydown", (event) => {

@@ -31,6 +31,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--hide-scrollbars",
     "--force-prefers-reduced-motion",
 )
 
@@ -89,7 +90,7 @@ class Browser:
 
     def script(self, text: str, *arguments: Any) -> Any:
         """What JavaScript returns."""
-        return self.driver.execute_script(text, *arguments)  # type: ignore[no-untyped-call]
+        return self.driver.execute_script(text, *arguments)
 
     def picture(self, *, whole: bool = False) -> bytes:
         """A PNG of what is seen, or of the whole page."""
@@ -105,8 +106,14 @@ class Browser:
         """Beginnings of the addresses that the pages asked for since it was last asked."""
         entries = self.driver.get_log("performance")  # type: ignore[no-untyped-call]
         messages = [json.loads(entry["message"])["message"] for entry in entries]
-        asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        return {"/".join(url.removeprefix("blob:").split("/")[:3]) for url in asked if url.startswith(("http", "blob:"))}
+        asked = [
+            m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
+        ]
+        return {
+            "/".join(url.removeprefix("blob:").split("/")[:3])
+            for url in asked
+            if url.startswith(("http", "blob:"))
+        }
 
 
 @contextmanager

@@ -34,7 +34,11 @@ def choose(browser: Browser, path: Path) -> None:
 def explained(browser: Browser, emotion: str) -> None:
     """Wait until the heat map for an emotion is on the photo."""
     browser.wait(lambda: browser.seen("#controls") and browser.one("#explained").text == emotion)
-    browser.wait(lambda: browser.script("const m = document.getElementById('map'); return m.complete && m.naturalWidth"))
+    browser.wait(
+        lambda: browser.script(
+            "const m = document.getElementById('map'); return m.complete && m.naturalWidth"
+        )
+    )
 
 
 def order(browser: Browser) -> list[str | None]:
@@ -53,7 +57,7 @@ def saved(browser: Browser, selector: str, name: str) -> bytes:
 def test_a_photo_gets_bars_and_a_heat_map(browser: Browser, photo: Path) -> None:
     choose(browser, photo)
     explained(browser, "joy")
-    assert browser.one("#dominant").text.startswith("Mostly joy, ")
+    assert browser.one("#dominant").text.startswith("Above all joy, ")
     assert sorted(map(str, order(browser))) == sorted(LABELS)
     shares = [float(each.text.removesuffix(" %")) for each in browser.all("#bars .share")]
     assert shares == sorted(shares, reverse=True)
@@ -63,7 +67,7 @@ def test_a_photo_gets_bars_and_a_heat_map(browser: Browser, photo: Path) -> None
     assert widths[0] > 20
     assert browser.one(SHOWN).size == browser.one("#photo").size
     assert "joy" in str(browser.one("#map").get_attribute("alt"))
-    assert not browser.seen("#abstained, #valence, #refusal, #working")
+    assert not browser.seen("#refusal, #working")
 
 
 def test_the_slider_and_the_tick_change_the_heat_map(browser: Browser, photo: Path) -> None:
@@ -110,13 +114,46 @@ def test_all_emotions_at_once(browser: Browser, photo: Path) -> None:
     explained(browser, "joy")
     browser.one("#all").click()
     browser.wait_for("#sheet")
-    browser.wait(lambda: browser.script("return document.getElementById('sheet-picture').naturalWidth") > 3 * 320)
+    browser.wait(
+        lambda: browser.script("return document.getElementById('sheet-picture').naturalWidth") > 3 * 320
+    )
     alt = str(browser.one("#sheet-picture").get_attribute("alt"))
     assert all(label in alt for label in LABELS)
     assert browser.seen(SHOWN)  # the map that was there stays
     browser.one("#close-sheet").click()
     assert not browser.seen("#sheet")
     assert browser.driver.switch_to.active_element.get_attribute("id") == "all"
+
+
+@pytest.mark.parametrize(
+    ("because", "said"),
+    [("flat", "No emotion stands out"), ("unfamiliar", "unlike those"), (None, "")],
+    ids=["flat", "unfamiliar", "sure"],
+)
+def test_an_answer_that_abstains(browser: Browser, photo: Path, because: str | None, said: str) -> None:
+    fields = {
+        "abstained": because is not None,
+        "abstained_because": because,
+        "valence": -0.25 if because else None,
+    }
+    browser.script(  # the service's own answer, with the fields that it has for a checkpoint that can abstain
+        "const [fields] = arguments, real = window.fetch;"
+        "window.fetch = async (path, ...rest) => {"
+        "  const response = await real(path, ...rest);"
+        "  if (path !== 'predict') return response;"
+        "  return Response.json({...await response.json(), ...fields});"
+        "};",
+        fields,
+    )
+    choose(browser, photo)
+    explained(browser, "joy")
+    assert browser.seen("#abstained") == browser.seen("#valence") == (because is not None)
+    if because is None:
+        assert browser.one("#dominant").text.startswith("Above all joy")
+    else:
+        assert browser.one("#dominant").text.startswith("Not sure; perhaps joy")
+        assert said in browser.one("#abstained").text
+        assert "unpleasant (valence -0.25)" in browser.one("#valence").text
 
 
 def test_what_is_saved(browser: Browser, photo: Path) -> None:
@@ -180,7 +217,7 @@ def test_a_dropped_text(browser: Browser) -> None:
 def test_a_pasted_picture(browser: Browser, photo: Path) -> None:
     permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
     browser.command("Browser.grantPermissions", permissions=permissions, origin=browser.base)
-    copied = browser.driver.execute_async_script(  # type: ignore[no-untyped-call]
+    copied = browser.driver.execute_async_script(
         "const [text, done] = arguments;"
         "const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));"
         "const item = new ClipboardItem({'image/png': new Blob([bytes], {type: 'image/png'})});"
@@ -247,7 +284,7 @@ def test_time_goes_by_and_cancel(slow: Browser, photo: Path) -> None:
     slow.wait(lambda: not slow.seen("#working"))
     assert not slow.seen("#map, #controls, #refusal")
     assert "Cancelled" in str(slow.one("#said").get_attribute("textContent"))
-    assert slow.one("#dominant").text.startswith("Mostly joy")
+    assert slow.one("#dominant").text.startswith("Above all joy")
     assert slow.driver.switch_to.active_element.get_attribute("id") == "dominant"
     assert slow.all("#bars [aria-pressed=true]") == []
 
@@ -259,7 +296,7 @@ def test_a_busy_service_says_when_to_come_again(slow: Browser, narrow: httpx.Cli
         thread.start()
     choose(slow, photo)
     assert "busy" in slow.wait_for("#refusal").text
-    assert slow.one("#dominant").text.startswith("Mostly joy")  # the numbers stay
+    assert slow.one("#dominant").text.startswith("Above all joy")  # the numbers stay
     again = slow.wait_for("#again")
     assert again.text.startswith("Try again in ")
     assert not again.is_enabled()
