@@ -120,7 +120,7 @@ export function reliability(bins) {
 
 // labels: of rows and columns; counts[rated][predicted].
 export function confusion({ labels, counts }) {
-  const [side, left, top] = [54, 92, 70];
+  const [side, left, top] = [64, 92, 56];
   const cells = counts.flatMap((row, r) => {
     const total = row.reduce((sum, count) => sum + count, 0);
     return row.flatMap((count, c) => {
@@ -140,12 +140,16 @@ export function confusion({ labels, counts }) {
     draw("text", { x: left + (c + 0.5) * side, y: top - 8, "text-anchor": "middle" }, label),
   );
   const said = labels.map((label, r) => `rated ${label}: ${labels.map((name, c) => `${counts[r][c]} ${name}`).join(", ")}`);
-  const width = left + labels.length * side + 10;
-  return picture(width, top + labels.length * side + 10, `Rated against predicted emotions. ${said.join("; ")}.`, [
+  const [width, height] = [left + labels.length * side + 10, top + labels.length * side + 10];
+  const parts = [
     draw("text", { x: left, y: 20, class: "title" }, "predicted →"),
-    draw("text", { x: 4, y: top - 26, class: "title" }, "rated ↓"),
+    draw("text", { x: 4, y: top - 8, class: "title" }, "rated ↓"),
     ...columns,
     ...rows,
     ...cells,
-  ]);
+  ];
+  const drawn = picture(width, height, `Rated against predicted emotions. ${said.join("; ")}.`, parts, "natural");
+  drawn.setAttribute("width", width); // its size is that of its numbers, and not of the window
+  drawn.setAttribute("height", height);
+  return drawn;
 }
