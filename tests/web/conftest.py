@@ -34,9 +34,9 @@ def window(client: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> It
 def browser(window: Browser) -> Iterator[Browser]:
     """The page at ``/``, just opened. Fails if anything complained or asked another host."""
     base = window.base
-    window.open()
     window.complaints()
     window.hosts()
+    window.open()
     yield window
     assert window.complaints() == []
     assert window.hosts() <= {window.base.rstrip("/")}
