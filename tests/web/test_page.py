@@ -277,6 +277,9 @@ def test_too_large_a_file(slow: Browser, large: Path) -> None:
 
 
 def test_time_goes_by_and_cancel(slow: Browser, photo: Path) -> None:
+    slow.script(
+        "document.querySelector('[value=thorough]').checked = true"
+    )  # so that there is time to cancel
     choose(slow, photo)
     slow.wait(lambda: "joy" in slow.one("#doing").text and slow.one("#elapsed").text not in {"", "0 s"})
     assert not slow.seen("#map")
