@@ -276,3 +276,19 @@ def test_deeper_blocks_learn_slower(start: StartWeights) -> None:
     blocks = [name for name in BLOCKS if not name.startswith("maxpool")]
     assert rates == [0.5**depth for depth in range(1 + len(blocks))]
     assert [len(parameter) for parameter in optimiser.param_groups[0]["params"]] == [3, 3]
+
+
+def test_half_the_bits_learn_too(
+    rated: AffectiveSet, partition: Partition, settings: FitSettings, tmp_path: Path
+) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        chosen = replace(settings, precision=precision, epochs=1)
+        fit(rated, partition, chosen, Run(tmp_path / precision), device=CPU)
+        with (tmp_path / precision / "log.csv").open(newline="") as file:
+            losses[precision] = [float(row["validation_loss"]) for row in csv.DictReader(file)]
+    head, both = zip(losses["float32"], losses["bfloat16"], strict=True)
+    assert head[0] == head[1]  # phase one is always in single precision
+    assert both[0] != both[1]  # the convolutions of phase two really were in the other
+    assert max(both) < head[0]
+    assert both[0] == pytest.approx(both[1], rel=0.1)
