@@ -13,10 +13,11 @@ from safetensors import safe_open
 
 from tests.training.colours import SIDE, colour_set, parts
 from training import fit as fitting
-from training import pretrained
+from training import phases, pretrained
 from training.augment import AugmentationError
-from training.fit import FitError, FitSettings, fit, schedule, with_target
+from training.fit import FitError, FitSettings, fit, with_target
 from training.inception import BLOCKS, InceptionError, build
+from training.phases import schedule
 from training.run import Run, RunError, restore
 
 if TYPE_CHECKING:
@@ -255,10 +256,10 @@ def test_every_epoch_sees_other_augmentations(
     settings = FitSettings(side=SIDE, batch=6, dropout=0)
     network, few = build(3, start, dropout=0), parts(rated, train=2, validation=1)
     torch.nn.init.normal_(network.head.weight)
-    job = fitting._Job(rated, few, settings, Run(tmp_path), network, CPU, workers=0)
-    optimiser = fitting._optimiser(network, settings)
+    job = phases.Job(rated, few, settings, Run(tmp_path), network, CPU, workers=0)
+    optimiser = phases.make_optimiser(network, settings)
     standing = [0.0] * len(optimiser.param_groups)  # nothing is learned: losses differ by what is seen
-    first, again, second = (fitting._epoch(job, optimiser, standing, epoch) for epoch in (1, 1, 2))
+    first, again, second = (phases.run_epoch(job, optimiser, standing, epoch) for epoch in (1, 1, 2))
     assert first == again != second
 
 
@@ -271,7 +272,7 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 def test_deeper_blocks_learn_slower(start: StartWeights) -> None:
-    optimiser = fitting._optimiser(build(3, start), FitSettings(rate=1.0, layer_decay=0.5))
+    optimiser = phases.make_optimiser(build(3, start), FitSettings(rate=1.0, layer_decay=0.5))
     rates = [group["lr"] for group in optimiser.param_groups]
     blocks = [name for name in BLOCKS if not name.startswith("maxpool")]
     assert rates == [0.5**depth for depth in range(1 + len(blocks))]
