@@ -1,8 +1,10 @@
 """The checkpoint: the only bridge between training and the service.
 
 A checkpoint is one TorchScript file that maps ``uint8`` pictures ``[N, 3, S, S]`` (or floating point ones
-in 0..255) to logits ``[N, K]``, with a card in its extra files. Its weights are stored in half precision;
-`load` widens them to single precision. The file is used only when ``SHA256SUMS`` beside it lists its digest.
+in 0..255) to logits ``[N, K]``, with a card in its extra files. One whose card has thresholds for abstaining
+also has a method ``judge``, which gives the logits and the novelty ``[N]`` of the pictures in one pass. The
+weights are stored in half precision; `load` widens them to single precision. The file is used only when
+``SHA256SUMS`` beside it lists its digest.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ import hashlib
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +68,19 @@ class Split(_CardPart):
     test_fingerprint: str = Field(description="digest of the test pictures' names")
 
 
+class Abstain(_CardPart):
+    """Above which figures a prediction should not be relied on."""
+
+    entropy: float = Field(ge=0, description="nats; a distribution above it is flat")
+    novelty: float = Field(
+        description="distance of a picture's features from those of the training pictures; one above it is "
+        "unfamiliar"
+    )
+    share: float = Field(
+        ge=0, le=1, description="of held-out pictures of the same kind, that each of the two flags"
+    )
+
+
 class Card(_CardPart):
     """What a checkpoint is, where it comes from and how good it is."""
 
@@ -91,6 +106,15 @@ class Card(_CardPart):
     command: str = Field(description="the commands that made this file")
     note: str = Field(default="", description="what else a reader of the scores should know")
     limits: str = Field(description="what the checkpoint must not be used for")
+    valence: dict[str, float] | None = Field(
+        default=None, description="how pleasant each emotion is; None where nobody has said"
+    )
+    valence_scale: str | None = Field(
+        default=None, description="what the figures of `valence` mean, and whose they are"
+    )
+    abstain: Abstain | None = Field(
+        default=None, description="None for a checkpoint that cannot tell what it does not know"
+    )
 
     @field_validator("labels")
     @classmethod
@@ -98,6 +122,14 @@ class Card(_CardPart):
         if len(set(labels)) < len(labels):
             raise ValueError("the labels must differ from each other")
         return labels
+
+    @model_validator(mode="after")
+    def _every_emotion_has_a_valence(self) -> Self:
+        if self.valence is not None and set(self.valence) != set(self.labels):
+            raise ValueError("valence must have a figure for each label, and for nothing else")
+        if (self.valence is None) != (self.valence_scale is None):
+            raise ValueError("valence and valence_scale go together")
+        return self
 
 
 @dataclass(frozen=True)
@@ -116,6 +148,31 @@ class Checkpoint:
     card: Card
     sha256: str
     device: torch.device
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a checkpoint says of some pictures.
+
+    Attributes:
+        probabilities: ``[N, K]``, the share of people expected to feel each emotion; each row sums to 1.
+        novelty: ``[N]``, how far each picture is from those that the network learned from; None for a
+            checkpoint that cannot tell.
+    """
+
+    probabilities: NDArray[np.float64]
+    novelty: NDArray[np.float64] | None
+
+    @property
+    def sound(self) -> NDArray[np.bool_]:
+        """``[N]``, whether all that is said of a picture are numbers."""
+        sums = self.probabilities.sum(axis=1)  # not a number if any share is none
+        numbers: NDArray[np.bool_] = np.isfinite(sums if self.novelty is None else sums + self.novelty)
+        return numbers
+
+    def novelty_of(self, picture: int) -> float | None:
+        """The novelty of one picture."""
+        return None if self.novelty is None else float(self.novelty[picture])
 
 
 @contextmanager
@@ -186,6 +243,10 @@ def load(path: Path, device: torch.device) -> Checkpoint:
         card = Card.model_validate_json(extra[CARD_FILE])
     except ValidationError as error:
         raise CheckpointError(f"the card in {path} is not valid: {error}") from error
+    if card.abstain is not None and not hasattr(network, "judge"):
+        raise CheckpointError(
+            f"the card in {path} has thresholds to abstain by, but the network has no judge()"
+        )
     network = network.float().eval()
     for weight in network.parameters():  # a ScriptModule has no requires_grad_ of its own
         weight.requires_grad_(requires_grad=False)
@@ -194,13 +255,23 @@ def load(path: Path, device: torch.device) -> Checkpoint:
 
 
 @torch.inference_mode()
-def probabilities(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The share of people expected to feel each emotion, ``[N, K]``; each row sums to 1.
+def judge(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> Judged:
+    """What the checkpoint says of pictures, in one pass of the network.
 
     Args:
         checkpoint: whose device is used.
         pictures: ``uint8 [N, 3, S, S]``.
     """
     inputs = torch.from_numpy(pictures).to(checkpoint.device, memory_format=torch.channels_last)
-    logits = checkpoint.network(inputs).double() / checkpoint.card.temperature
-    return np.asarray(torch.softmax(logits, dim=1).cpu())
+    novelty: torch.Tensor | None = None
+    if checkpoint.card.abstain is None:
+        logits = checkpoint.network(inputs)
+    else:
+        logits, novelty = checkpoint.network.judge(inputs)
+    shares = torch.softmax(logits.double() / checkpoint.card.temperature, dim=1)
+    return Judged(np.asarray(shares.cpu()), None if novelty is None else np.asarray(novelty.double().cpu()))
+
+
+def probabilities(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The probabilities of `judge` alone."""
+    return judge(checkpoint, pictures).probabilities
