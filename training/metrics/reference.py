@@ -1,0 +1,104 @@
+"""What there is to compare a figure with: predictors without eyes, and the noise of the ratings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.checkpoint import Score
+from training.metrics.dominant import common_labels
+from training.metrics.summary import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from training.metrics.pictures import Floats
+
+DRAWS = 20
+"""Simulated studies whose mean is the raters' level: one alone would add its own noise."""
+_NO_WAY = frozenset({"calibration_error", "classwise_calibration_error"})
+"""The uniform distribution is not the worst in these, nor the raters the best."""
+_SMALLEST_GAP = 1e-6
+
+
+def reference_levels(
+    trained_on: Floats,
+    rated: Floats,
+    raters: Floats | None,
+    *,
+    seed: int,
+    common: NDArray[np.int64] | None = None,
+) -> dict[str, dict[str, float]]:
+    """What predictors without eyes reach on the same pictures, and what the raters themselves would.
+
+    ``chance`` is the uniform distribution, ``majority`` always the most common dominant emotion of the
+    training pictures, ``mean`` their mean distribution. ``raters`` scores each picture's true distribution
+    against as many votes drawn from it as the picture had: the noise floor that no predictor passes. The
+    rated shares stand for the true ones, which are less extreme, so the floor is a little optimistic.
+
+    Args:
+        trained_on: agreement levels of the training pictures, ``[M, K]``.
+        rated: agreement levels of the scored pictures, ``[N, K]``.
+        raters: votes per scored picture, ``[N]``; without it the floor is left out.
+        seed: of the drawn votes.
+        common: see `training.metrics.summary.measure`.
+    """
+    count, labels = rated.shape
+    common = common_labels(rated) if common is None else common
+    majority = np.bincount(trained_on.argmax(axis=1), minlength=labels).argmax()
+    constant: dict[str, Callable[[], Floats]] = {
+        "chance": lambda: np.full(labels, 1 / labels),
+        "majority": lambda: np.eye(labels)[majority],
+        "mean": lambda: trained_on.mean(axis=0),
+    }
+    levels = {
+        name: measure(np.tile(make(), (count, 1)), rated, common=common) for name, make in constant.items()
+    }
+    _guess(levels["chance"], labels, len(common))
+    if raters is not None:
+        levels["raters"] = _noise(rated, raters, common, np.random.default_rng(seed))
+    return {
+        name: {key: value for key, value in level.items() if np.isfinite(value)}
+        for name, level in levels.items()
+    }
+
+
+def _guess(level: dict[str, float], labels: int, common: int) -> None:
+    """A predictor that has no favourite is right as often as a die, and not confident in anything."""
+    level["accuracy"] = level["balanced_accuracy"] = 1 / labels
+    for name in ("accuracy_when_clear_and_common", "balanced_accuracy_when_clear_and_common"):
+        level[name] = 1 / common if common else float("nan")
+    for name in ("accuracy_when_clear", "macro_f1", "calibration_error"):
+        level.pop(name)
+
+
+def _noise(
+    rated: Floats, raters: Floats, common: NDArray[np.int64], rng: np.random.Generator
+) -> dict[str, float]:
+    counts = np.maximum(np.rint(raters).astype(int), 1)
+    drawn = [
+        measure(rated, rng.multinomial(counts, rated) / counts[:, None], common=common) for _ in range(DRAWS)
+    ]
+    return {name: float(np.mean([figures[name] for figures in drawn])) for name in drawn[0]}
+
+
+def gap_closed(
+    scores: Mapping[str, Score], references: Mapping[str, Mapping[str, float]]
+) -> dict[str, Score]:
+    """The share of the way from the uniform distribution to the raters' level that each figure has come.
+
+    0 is chance, 1 is as good as the ratings can tell; below 0 is worse than chance. The interval is that of
+    the figure. Figures without both levels, and those of calibration, are left out.
+    """
+    chance, floor = references.get("chance", {}), references.get("raters", {})
+    ways = {}
+    for name in scores.keys() & chance.keys() & floor.keys() - _NO_WAY:
+        start, way = chance[name], floor[name] - chance[name]
+        if abs(way) > _SMALLEST_GAP:
+            reached = (scores[name].value, scores[name].low, scores[name].high)
+            value, *ends = ((figure - start) / way for figure in reached)
+            ways[name] = Score(value=value, low=min(ends), high=max(ends))
+    return {name: ways[name] for name in scores if name in ways}
