@@ -1,8 +1,10 @@
 """The checkpoint: the only bridge between training and the service.
 
 A checkpoint is one TorchScript file that maps ``uint8`` pictures ``[N, 3, S, S]`` (or floating point ones
-in 0..255) to logits ``[N, K]``, with a card in its extra files. Its weights are stored in half precision;
-`load` widens them to single precision. The file is used only when ``SHA256SUMS`` beside it lists its digest.
+in 0..255) to logits ``[N, K]``, with a card in its extra files. One whose card has thresholds for abstaining
+also has a method ``judge``, which gives the logits and the novelty ``[N]`` of the pictures in one pass. The
+weights are stored in half precision; `load` widens them to single precision. The file is used only when
+``SHA256SUMS`` beside it lists its digest.
 """
 
 from __future__ import annotations
@@ -210,6 +212,31 @@ class Checkpoint:
     device: torch.device
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a checkpoint says of some pictures.
+
+    Attributes:
+        probabilities: ``[N, K]``, the share of people expected to feel each emotion; each row sums to 1.
+        novelty: ``[N]``, how far each picture is from those that the network learned from; None for a
+            checkpoint that cannot tell.
+    """
+
+    probabilities: NDArray[np.float64]
+    novelty: NDArray[np.float64] | None
+
+    @property
+    def sound(self) -> NDArray[np.bool_]:
+        """``[N]``, whether all that is said of a picture are numbers."""
+        sums = self.probabilities.sum(axis=1)  # not a number if any share is none
+        numbers: NDArray[np.bool_] = np.isfinite(sums if self.novelty is None else sums + self.novelty)
+        return numbers
+
+    def novelty_of(self, picture: int) -> float | None:
+        """The novelty of one picture."""
+        return None if self.novelty is None else float(self.novelty[picture])
+
+
 @contextmanager
 def torchscript() -> Iterator[None]:
     """Silence the one warning that says TorchScript is deprecated, and no other."""
@@ -278,6 +305,10 @@ def load(path: Path, device: torch.device) -> Checkpoint:
         card = Card.model_validate_json(extra[CARD_FILE])
     except ValidationError as error:
         raise CheckpointError(f"the card in {path} is not valid: {error}") from error
+    if card.abstain is not None and not hasattr(network, "judge"):
+        raise CheckpointError(
+            f"the card in {path} has thresholds to abstain by, but the network has no judge()"
+        )
     network = network.float().eval()
     for weight in network.parameters():  # a ScriptModule has no requires_grad_ of its own
         weight.requires_grad_(requires_grad=False)
@@ -286,13 +317,23 @@ def load(path: Path, device: torch.device) -> Checkpoint:
 
 
 @torch.inference_mode()
-def probabilities(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The share of people expected to feel each emotion, ``[N, K]``; each row sums to 1.
+def judge(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> Judged:
+    """What the checkpoint says of pictures, in one pass of the network.
 
     Args:
         checkpoint: whose device is used.
         pictures: ``uint8 [N, 3, S, S]``.
     """
     inputs = torch.from_numpy(pictures).to(checkpoint.device, memory_format=torch.channels_last)
-    logits = checkpoint.network(inputs).double() / checkpoint.card.temperature
-    return np.asarray(torch.softmax(logits, dim=1).cpu())
+    novelty: torch.Tensor | None = None
+    if checkpoint.card.abstain is None:
+        logits = checkpoint.network(inputs)
+    else:
+        logits, novelty = checkpoint.network.judge(inputs)
+    shares = torch.softmax(logits.double() / checkpoint.card.temperature, dim=1)
+    return Judged(np.asarray(shares.cpu()), None if novelty is None else np.asarray(novelty.double().cpu()))
+
+
+def probabilities(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The probabilities of `judge` alone."""
+    return judge(checkpoint, pictures).probabilities

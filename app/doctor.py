@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import features
 
-from app.checkpoint import CheckpointError, probabilities
+from app.checkpoint import CheckpointError, judge
 from app.cpus import available_cpus
 from app.devices import choose_devices
 from app.memory import available_memory
@@ -170,7 +170,7 @@ def check_forward_pass(loaded: Loaded, slow: float = SLOW_SECONDS) -> Check:
     try:
         for _ in range(_WARM_UPS + _TIMED):
             began = time.perf_counter()
-            finite = bool(np.isfinite(probabilities(copy, picture)).all())
+            finite = bool(judge(copy, picture).sound.all())
             seconds.append(time.perf_counter() - began)
     except Exception as error:  # noqa: BLE001 - whatever a network raises
         return Check("forward pass", State.FAIL, gist(error), "use another checkpoint or another device")

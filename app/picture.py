@@ -13,7 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import (
+    Image,
+    ImageCms,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 50_000_000
@@ -24,6 +32,11 @@ Pixels = NDArray[np.uint8]
 
 # Pillow's own ceiling for decompression bombs is a warning by default. Ours is lower and an error.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+# Bytes that none of the loaded decoders knows would make Pillow load all it has, EPS and its Ghostscript
+# among them, even though `FORMATS` forbids their use. It is told that it has done so.
+_DECODERS = (JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
+Image._initialized = 2  # noqa: SLF001 - there is no public way
 
 _SRGB = ImageCms.createProfile("sRGB")
 _SIXTEEN_BIT = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})

@@ -48,6 +48,16 @@ class Settings(BaseSettings):
         description="address to listen on; local by default, because the service has no authentication",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 takes any free one and logs it")
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="connections at once, waiting ones included; each takes one of the files that the "
+        "process may open, of which there often are 1,024. More are answered 503 before they ask",
+    )
+    head_seconds: Seconds = Field(
+        default=10.0, description="time for a request's line and headers to arrive; later it is cut off"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log line that is written"
     )

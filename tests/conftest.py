@@ -29,6 +29,18 @@ def checkpoint(checkpoint_path: Path) -> Checkpoint:
     return load(checkpoint_path, torch.device("cpu"))
 
 
+@pytest.fixture(scope="session")
+def judging_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint that abstains and knows valences."""
+    return write_checkpoint(tmp_path_factory.mktemp("judging"), judges=True)
+
+
+@pytest.fixture(scope="session")
+def judging(judging_path: Path) -> Checkpoint:
+    """That checkpoint, loaded."""
+    return load(judging_path, torch.device("cpu"))
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """The service runs on asyncio only, as uvicorn does."""
@@ -45,6 +57,13 @@ def base_settings(checkpoint_path: Path) -> Settings:
 def client(base_settings: Settings) -> Iterator[httpx.Client]:
     """A client of one service that all tests share."""
     with service(base_settings) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def judge(base_settings: Settings, judging_path: Path) -> Iterator[httpx.Client]:
+    """A client of one service whose checkpoint abstains, that all tests share."""
+    with service(base_settings.model_copy(update={"checkpoint": judging_path})) as shared:
         yield shared
 
 

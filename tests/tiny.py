@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from app.checkpoint import CARD_FILE, CHECKSUMS, Card, DataSource, Score, Split, torchscript
+from app.checkpoint import CARD_FILE, CHECKSUMS, Abstain, Card, DataSource, Score, Split, torchscript
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,12 +28,16 @@ class TinyNetwork(nn.Module):
     Args:
         busywork: 128 x 128 matrix products in each pass, to make the network slow.
         fails_on_white: raise on a batch with an entirely white picture, as a broken network would.
+
+    Attributes:
+        passes: how often it has looked at a batch.
     """
 
     def __init__(self, busywork: int = 0, *, fails_on_white: bool = False) -> None:
         super().__init__()
         self.busywork = busywork
         self.fails_on_white = fails_on_white
+        self.passes = 0
         self.smooth = nn.Conv2d(3, 3, kernel_size=3, stride=2, groups=3, bias=False)
         self.head = nn.Linear(3, 3)
         with torch.no_grad():
@@ -41,17 +45,32 @@ class TinyNetwork(nn.Module):
             self.head.weight.copy_(4 * torch.eye(3) - 1)
             self.head.bias.zero_()
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Logits ``[N, 3]`` of pictures ``[N, 3, S, S]`` in 0..255, integer or floating point."""
+    def features(self, pictures: Tensor) -> Tensor:
+        """``[N, 3]``, the mean of each channel."""
+        self.passes += 1
         x = pictures.to(self.smooth.weight.dtype) / 255.0
         if self.fails_on_white and bool((x.amin(dim=(1, 2, 3)) > 0.999).any().item()):
             raise RuntimeError("this network cannot bear white")
         wasted = torch.ones(128, 128)
         for _ in range(self.busywork):
             wasted = (wasted @ wasted).clamp(0.0, 1.0)
-        x = torch.tanh(2.0 * self.smooth(x)).mean(dim=(2, 3))
-        logits: Tensor = self.head(x) + 0.0 * wasted.mean()  # so that nobody optimises the work away
+        means: Tensor = torch.tanh(2.0 * self.smooth(x)).mean(dim=(2, 3))
+        return means + 0.0 * wasted.mean()  # so that nobody optimises the work away
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits ``[N, 3]`` of pictures ``[N, 3, S, S]`` in 0..255, integer or floating point."""
+        logits: Tensor = self.head(self.features(pictures))
         return logits
+
+
+class JudgingNetwork(TinyNetwork):
+    """One that also tells how unfamiliar a picture is: it has never seen the dark."""
+
+    @torch.jit.export
+    def judge(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[N, 3]`` and novelty ``[N]``, 0 for a white picture and 10 for a black one."""
+        means = self.features(pictures)
+        return self.head(means), 10.0 * (1.0 - means.amax(dim=1) / 0.97)
 
 
 def tiny_card() -> Card:
@@ -86,20 +105,37 @@ def tiny_card() -> Card:
     )
 
 
+def judging_card() -> Card:
+    """The card of a checkpoint that abstains from dark and from grey pictures, with a valence."""
+    more = {
+        "valence": {"anger": -0.5, "joy": 1.0, "sadness": -1.0},
+        "valence_scale": "made up, -1 to 1",
+        "abstain": Abstain(entropy=1.09, novelty=5.0, share=0.02),
+    }
+    return tiny_card().model_copy(update=more)
+
+
 def write_checkpoint(
-    folder: Path, *, card: str | None = None, busywork: int = 0, fails_on_white: bool = False
+    folder: Path,
+    *,
+    card: str | None = None,
+    busywork: int = 0,
+    fails_on_white: bool = False,
+    judges: bool = False,
 ) -> Path:
     """Write ``tiny.pt`` and its checksums into a folder and return the file's path.
 
     Args:
         folder: must exist.
-        card: JSON to store instead of `tiny_card`.
+        card: JSON to store instead of `tiny_card`, or `judging_card` for a network that judges.
         busywork: see `TinyNetwork`.
         fails_on_white: see `TinyNetwork`.
+        judges: see `JudgingNetwork`.
     """
     path = folder / "tiny.pt"
-    network = TinyNetwork(busywork, fails_on_white=fails_on_white).half().eval()
-    text = tiny_card().model_dump_json() if card is None else card
+    kind, usual = (JudgingNetwork, judging_card) if judges else (TinyNetwork, tiny_card)
+    network = kind(busywork, fails_on_white=fails_on_white).half().eval()
+    text = usual().model_dump_json() if card is None else card
     with torchscript():
         script = torch.jit.script(network)
         torch.jit.save(script, str(path), _extra_files={CARD_FILE: text})

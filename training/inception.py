@@ -96,13 +96,17 @@ class EmotionInception(nn.Module):
 
     def features(self, pictures: Tensor) -> Tensor:
         """Pooled outputs of the blocks that the last layer reads, ``[N, F]``."""
+        return self.features_and_last(pictures)[0]
+
+    def features_and_last(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """`features`, and the output of the last block, ``[N, 2048, h, w]``."""
         x = self.normalise(pictures)
         pooled: list[Tensor] = []
         for name, block in self.blocks.items():
             x = block(x)
             if name in self.reads:
                 pooled.append(x.mean(dim=(2, 3)))
-        return torch.cat(pooled, dim=1)
+        return torch.cat(pooled, dim=1), x
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Logits ``[N, K]``."""

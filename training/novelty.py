@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from training.inception import EmotionInception
 
 DIRECTIONS = 64
-PICTURES = 2000
+PICTURES = 1000
 """So many training pictures tell what is usual; more would only take longer."""
 _SMALLEST = 1e-6  # features that do not vary at all are not divided by nothing
 _LENGTH: Final = (
@@ -112,7 +112,7 @@ def with_novelty(
     seed: int,
     device: torch.device,
 ) -> JudgingNetwork:
-    """The network with the novelty of its features, fitted to at most 2,000 of the pictures at `indices`."""
+    """The network with the novelty of its features, fitted to at most 1,000 of the pictures at `indices`."""
     order = np.random.default_rng(seed).permutation(len(indices))
     usual = RatedPictures(rated, indices[np.sort(order[:PICTURES])], side=side)
     network.eval().to(device)

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from torch import Tensor
-
-    from training.inception import EmotionInception
+    from torch import Tensor, nn
 
 
 class RunError(Exception):
@@ -92,7 +90,7 @@ class Run:
 
 
 def save(
-    path: Path, network: EmotionInception, optimiser: torch.optim.Optimizer | None, meta: Mapping[str, str]
+    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer | None, meta: Mapping[str, str]
 ) -> None:
     """Write network, optimiser and progress as one file, or leave the old file as it was."""
     tensors: dict[str, Tensor] = {key: value.contiguous() for key, value in network.state_dict().items()}
@@ -104,7 +102,7 @@ def save(
     partial.replace(path)
 
 
-def restore(path: Path, network: EmotionInception, optimiser: torch.optim.Optimizer | None) -> dict[str, str]:
+def restore(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer | None) -> dict[str, str]:
     """Read back what `save` wrote and return its progress notes."""
     weights: dict[str, Tensor] = {}
     states: dict[int, dict[str, Tensor]] = {}

@@ -12,7 +12,7 @@ from app.api.disconnect import while_connected
 from app.api.errors import TABLE
 from app.api.intake import UsefulSeconds, receive, server_timing, time_allowed
 from app.api.openapi import PICTURES_BODY, REQUEST_ID_HEADER, TIMING_HEADER
-from app.api.predict import distribution_of
+from app.api.predict import TopK, answered
 from app.api.problems import problem_of, responses
 from app.api.refusals import (
     BadMultipart,
@@ -60,10 +60,12 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
     openapi_extra=PICTURES_BODY,
 )
 async def predict_batch(
+    *,
     request: Request,
     response: Response,
     service: WarmService,
     request_id: RequestId,
+    top_k: TopK = None,
     useful: UsefulSeconds = None,
 ) -> BatchResponse:
     """A prediction or a problem for each file of the form, in its order.
@@ -77,27 +79,33 @@ async def predict_batch(
     with service.uploads.share() as take:
         uploads = await read_uploads(request, service.settings, take)
         began = time.monotonic()
-        work = _answer_all(request, service, model, uploads, began + seconds)
+        work = _answer_all(request, service, model, uploads, deadline=began + seconds, top_k=top_k)
         results = await while_connected(request, work)
     response.headers.update(server_timing(total=time.monotonic() - began))
     return BatchResponse(results=results, model=model_name(model), request_id=request_id)
 
 
 async def _answer_all(
-    request: Request, service: Service, model: Model, uploads: list[bytes], deadline: float
+    request: Request,
+    service: Service,
+    model: Model,
+    uploads: list[bytes],
+    *,
+    deadline: float,
+    top_k: int | None,
 ) -> list[OnePicture]:
     """All at once but for `_AT_ONCE` batches of the engine: a long form leaves room for others."""
     room = asyncio.Semaphore(_AT_ONCE * service.settings.max_batch)
 
     async def one(upload: bytes) -> OnePicture:
         async with room:
-            return await _answer(request, service, model, upload, deadline)
+            return await _answer(request, service, model, upload, deadline=deadline, top_k=top_k)
 
     return await asyncio.gather(*map(one, uploads))
 
 
 async def _answer(
-    request: Request, service: Service, model: Model, upload: bytes, deadline: float
+    request: Request, service: Service, model: Model, upload: bytes, *, deadline: float, top_k: int | None
 ) -> OnePicture:
     try:
         with service.engine.place(Kind.PREDICTION, deadline=deadline):
@@ -107,5 +115,4 @@ async def _answer(
         if type(error) not in TABLE:
             raise
         return OnePicture(problem=problem_of(error, request.state.request_id))
-    distribution, dominant = distribution_of(model, prediction)
-    return OnePicture(distribution=distribution, dominant=dominant, image=received.facts)
+    return OnePicture(**answered(model, prediction, top_k), image=received.facts)

@@ -8,7 +8,6 @@ import time
 from functools import partial
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
@@ -16,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from app.api.deps import AnyService, Service, WarmService
 from app.api.disconnect import while_connected
 from app.api.intake import receive
+from app.api.outputs import filled, outputs
 from app.api.refusals import BadInference, UnknownModel
 from app.api.tensors import IMAGE, PIXELS, Asked, read
 from app.api.upload import read_body
@@ -24,7 +24,6 @@ from app.picture import Pixels
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
-PROBABILITIES, LABEL = "probabilities", "label"
 _AT_ONCE = 2  # as in a batch of files
 
 
@@ -74,7 +73,7 @@ async def ready(_service: WarmService) -> dict[str, bool]:
 @router.get("/models/{model_name}/versions/{model_version}", include_in_schema=False)
 async def model_metadata(model: Named) -> dict[str, Any]:
     """Inputs and outputs by name; send one of the two inputs."""
-    side, labels = model.card.input_size, len(model.card.labels)
+    side = model.card.input_size
     return {
         "name": model.card.name,
         "versions": [model.card.version],
@@ -83,10 +82,7 @@ async def model_metadata(model: Named) -> dict[str, Any]:
             {"name": IMAGE, "datatype": "BYTES", "shape": [-1]},
             {"name": PIXELS, "datatype": "UINT8", "shape": [-1, side, side, 3]},
         ],
-        "outputs": [
-            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, labels]},
-            {"name": LABEL, "datatype": "BYTES", "shape": [-1]},
-        ],
+        "outputs": outputs(model.card),
     }
 
 
@@ -127,7 +123,7 @@ async def infer(
     model: Named,
     json_length: Annotated[int | None, Header(alias="Inference-Header-Content-Length", ge=0)] = None,
 ) -> JSONResponse:
-    """The probability of each emotion, and the most probable one, for each picture.
+    """The probability of each emotion, the most probable one, and what else is told, for each picture.
 
     Pictures come as files, in the input ``image`` (Base64 in JSON, or as they are in Triton's binary form),
     or as levels of the network's own size, in the input ``pixels``. When one fails, the request fails.
@@ -139,7 +135,7 @@ async def infer(
         deadline = time.monotonic() + service.settings.batch_seconds
         understand = partial(read, body, json_length, model.card.input_size, service.settings.max_files)
         asked = await service.decoding.run(understand, deadline=deadline)
-        if unknown := set(asked.outputs or ()) - {PROBABILITIES, LABEL}:
+        if unknown := set(asked.outputs or ()) - {output["name"] for output in outputs(model.card)}:
             raise BadInference(f"there are {len(unknown)} outputs that the model does not have")
         predictions = await while_connected(request, _predict(request, service, model, asked, deadline))
     return JSONResponse(_answer(model, asked, predictions))
@@ -168,22 +164,10 @@ async def _predict(
 
 
 def _answer(model: Model, asked: Asked, predictions: list[Prediction]) -> dict[str, Any]:
-    labels = model.card.labels
-    rows = np.stack([prediction.probabilities for prediction in predictions])
-    outputs = [
-        {
-            "name": PROBABILITIES,
-            "shape": list(rows.shape),
-            "datatype": "FP32",
-            "data": rows.astype(np.float32).ravel().tolist(),
-        },
-        {
-            "name": LABEL,
-            "shape": [len(rows)],
-            "datatype": "BYTES",
-            "data": [labels[int(row.argmax())] for row in rows],
-        },
-    ]
-    wanted = [output for output in outputs if asked.outputs is None or output["name"] in asked.outputs]
     identity = {} if asked.id is None else {"id": asked.id}
-    return {"model_name": model.card.name, "model_version": model.card.version, **identity, "outputs": wanted}
+    return {
+        "model_name": model.card.name,
+        "model_version": model.card.version,
+        **identity,
+        "outputs": filled(model.card, predictions, asked.outputs),
+    }

@@ -3,14 +3,16 @@
 import hmac
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import ValidationError
 
 from app.api.deps import AnyService, WarmService
 from app.api.problems import responses
-from app.api.refusals import AdminDisabled, NotAllowed, NotReady
+from app.api.refusals import AdminDisabled, BodyTooLarge, BodyTooSlow, NotAllowed, NotReady
 from app.api.schemas import ModelResponse, ReloadRequest
+from app.api.upload import read_small
 from app.checkpoint import CheckpointError
 from app.engine import Model
 
@@ -42,19 +44,42 @@ async def model(service: AnyService) -> ModelResponse:
     return _described(service.served.current)
 
 
+_WISH = {
+    "requestBody": {"content": {"application/json": {"schema": ReloadRequest.model_json_schema()}}},
+}
+
+
+async def _wished(request: Request, service: AnyService) -> ReloadRequest:
+    """What the body asks for; an empty one asks for nothing in particular."""
+    body = await read_small(request, service.settings)
+    try:
+        return ReloadRequest.model_validate_json(body) if body else ReloadRequest()
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_input=False, include_url=False)) from error
+
+
 @router.post(
     "/model/reload",
     summary="Let a new checkpoint answer, with no request failing",
-    dependencies=[Depends(admin)],
-    responses=responses(AdminDisabled, NotAllowed, CheckpointError, NotReady, RequestValidationError),
+    dependencies=[Depends(admin)],  # asked first, so that a stranger's body is never read
+    responses=responses(
+        AdminDisabled,
+        NotAllowed,
+        BodyTooLarge,
+        BodyTooSlow,
+        CheckpointError,
+        NotReady,
+        RequestValidationError,
+    ),
+    openapi_extra=_WISH,
 )
-async def reload(service: WarmService, wish: ReloadRequest | None = None) -> ModelResponse:
+async def reload(service: WarmService, wish: Annotated[ReloadRequest, Depends(_wished)]) -> ModelResponse:
     """Reads the checkpoint's file again, or another in its folder, and warms it up beside the old one.
 
     Requests that have begun are answered by the old checkpoint, later ones by the new. If the new file
     cannot be trusted, read or run, the old one goes on answering and the problem says why.
     """
-    return _described(await service.served.reload(wish.file if wish is not None else None))
+    return _described(await service.served.reload(wish.file))
 
 
 def _described(answering: Model) -> ModelResponse:

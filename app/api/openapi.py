@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.openapi.utils import get_openapi
 
-from app.api.schemas import ExplanationResponse, Problem
+from app.api.schemas import ExplanationResponse, PredictionResponse, Problem
 from app.api.upload import FIELD
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ def install(app: FastAPI) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            for model in (Problem, ExplanationResponse):  # those that no route returns as its only answer
+            # Those that no route returns as its only answer, and those whose example has a null, which
+            # FastAPI drops.
+            for model in (Problem, ExplanationResponse, PredictionResponse):
                 described = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(described.pop("$defs", {}))
                 schemas[model.__name__] = described

@@ -1,4 +1,4 @@
-"""The page at ``/``: static files that ask this service only and need nothing from elsewhere."""
+"""The pages at ``/`` and ``/card``: static files that ask this service only, and need nothing else."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ async def _page(_request: Request) -> FileResponse:
     return FileResponse(FOLDER / "index.html", headers=_HEADERS)
 
 
+async def _card(_request: Request) -> FileResponse:
+    return FileResponse(FOLDER / "card.html", headers=_HEADERS)
+
+
 def install(app: FastAPI) -> None:
-    """Serve the page at ``/`` and its parts below ``/web``."""
-    app.router.routes += [Route("/", _page), Mount("/web", StaticFiles(directory=FOLDER))]
+    """Serve the page at ``/``, the model card at ``/card``, and their parts below ``/web``."""
+    app.router.routes += [
+        Route("/", _page),
+        Route("/card", _card),
+        Mount("/web", StaticFiles(directory=FOLDER)),
+    ]

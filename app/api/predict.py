@@ -2,9 +2,9 @@
 
 import time
 from contextlib import ExitStack
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
@@ -23,8 +23,9 @@ from app.api.refusals import (
     TooManyFiles,
     UnsupportedMediaType,
 )
-from app.api.schemas import Dominant, PredictionResponse
+from app.api.schemas import PredictionResponse
 from app.api.upload import read_upload
+from app.distribution import described
 from app.engine import (
     DeadlinePassed,
     DeviceLost,
@@ -62,6 +63,11 @@ PICTURE_ERRORS: tuple[type[Exception], ...] = (
 )
 """What can go wrong with any upload."""
 
+TopK = Annotated[
+    int | None,
+    Query(ge=1, le=1000, description="list so many of the most probable emotions, or all if there are fewer"),
+]
+
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "the distribution of evoked emotions",
@@ -77,16 +83,19 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
     openapi_extra=PICTURE_BODY,
 )
 async def predict(
+    *,
     request: Request,
     response: Response,
     service: WarmService,
     request_id: RequestId,
+    top_k: TopK = None,
     useful: UsefulSeconds = None,
 ) -> PredictionResponse:
     """The probability of each emotion that the checkpoint knows, and the most probable one.
 
     The probabilities say how many of the people who look at the picture would name each emotion as the one
-    it evokes; they are estimates with an error, which GET /v1/model states.
+    it evokes; they are estimates with an error, which GET /v1/model states. `abstained` says when they
+    should not be relied on at all.
     """
     model = service.served.current
     seconds = time_allowed(service.settings.predict_seconds, useful)
@@ -103,7 +112,12 @@ async def predict(
             infer=prediction.infer_seconds,
         )
     )
-    return _answer(model, received, prediction, request_id)
+    return PredictionResponse(
+        **answered(model, prediction, top_k),
+        model=model_name(model),
+        image=received.facts,
+        request_id=request_id,
+    )
 
 
 async def _take_in(
@@ -121,20 +135,6 @@ async def _take_in(
     return received, deadline
 
 
-def _answer(model: Model, received: Received, prediction: Prediction, request_id: str) -> PredictionResponse:
-    distribution, dominant = distribution_of(model, prediction)
-    return PredictionResponse(
-        distribution=distribution,
-        dominant=dominant,
-        model=model_name(model),
-        image=received.facts,
-        request_id=request_id,
-    )
-
-
-def distribution_of(model: Model, prediction: Prediction) -> tuple[dict[str, float], Dominant]:
-    """The probabilities by the emotions' names, and the most probable one."""
-    labels = model.card.labels
-    distribution = dict(zip(labels, prediction.probabilities.tolist(), strict=True))
-    dominant = labels[int(prediction.probabilities.argmax())]
-    return distribution, Dominant(emotion=dominant, probability=distribution[dominant])
+def answered(model: Model, prediction: Prediction, top_k: int | None) -> dict[str, Any]:
+    """What a prediction says, by the names that the answers give it."""
+    return described(model.card, prediction.probabilities.tolist(), prediction.novelty, top_k)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.checkpoint import Card
+from app.distribution import Reason
 
 _REQUEST_ID = "0b6f4c1f9f0e4b0e8f6f7a5f2d3c1b0a"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -20,10 +21,36 @@ _EXAMPLE: dict[str, Any] = {
         "surprise": 0.10,
     },
     "dominant": {"emotion": "joy", "probability": 0.71},
+    "top": [{"emotion": "joy", "probability": 0.71}, {"emotion": "surprise", "probability": 0.10}],
+    "entropy": 1.0277,
+    "novelty": 12.4,
+    "abstained": False,
+    "abstained_because": None,
+    "valence": 0.62,
     "model": {"name": "emotion6", "version": "1.0.0", "sha256": _SHA256},
     "image": {"width": 1280, "height": 853, "format": "JPEG"},
     "request_id": _REQUEST_ID,
 }
+_TOP = "the most probable emotions, as many as `top_k` asked for; null without it"
+_ENTROPY = (
+    "of the distribution, in nats: 0 when one emotion is certain, log K when all K are equally probable"
+)
+_NOVELTY = (
+    "how far the picture is from those that the checkpoint learned from, to be compared with "
+    "`abstain.novelty` of its card; null for a checkpoint that cannot tell"
+)
+_ABSTAINED = (
+    "true when the prediction should not be relied on. False says so only of a checkpoint whose card has "
+    "`abstain`; one without it never abstains"
+)
+_BECAUSE = (
+    "flat: the entropy is above `abstain.entropy` of the card; unfamiliar: the novelty is above "
+    "`abstain.novelty`, whatever the entropy is; null: it did not abstain"
+)
+_VALENCE = (
+    "how pleasant the feeling is, as the sum over emotions of probability x valence; the card says "
+    "each emotion's valence and the scale. Null where it has none"
+)
 
 
 class _Answer(BaseModel):
@@ -62,6 +89,12 @@ class PredictionResponse(_Answer):
         description="probability of each emotion, in the order of the checkpoint's card; they sum to 1"
     )
     dominant: Dominant
+    top: list[Dominant] | None = Field(description=_TOP)
+    entropy: float = Field(ge=0, description=_ENTROPY)
+    novelty: float | None = Field(description=_NOVELTY)
+    abstained: bool = Field(description=_ABSTAINED)
+    abstained_because: Reason | None = Field(description=_BECAUSE)
+    valence: float | None = Field(description=_VALENCE)
     model: ModelName
     image: ImageFacts
     request_id: str
@@ -86,6 +119,12 @@ class OnePicture(_Answer):
 
     distribution: dict[str, float] | None = None
     dominant: Dominant | None = None
+    top: list[Dominant] | None = Field(default=None, description=_TOP)
+    entropy: float | None = Field(default=None, ge=0, description=_ENTROPY)
+    novelty: float | None = Field(default=None, description=_NOVELTY)
+    abstained: bool | None = Field(default=None, description=_ABSTAINED)
+    abstained_because: Reason | None = Field(default=None, description=_BECAUSE)
+    valence: float | None = Field(default=None, description=_VALENCE)
     image: ImageFacts | None = None
     problem: Problem | None = None
 

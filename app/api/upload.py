@@ -44,6 +44,8 @@ _RAW = frozenset({"", "application/octet-stream", "application/x-www-form-urlenc
 
 MAX_FIELDS = 8  # other fields are ignored, but a form of ten thousand of them is not read
 MAX_FIELD_BYTES = 4096
+SMALL_BODY = 64 * 1024
+"""Bytes of a body that is no upload."""
 
 
 class UploadMemory:
@@ -109,6 +111,18 @@ async def read_uploads(request: Request, settings: Settings, take: Callable[[int
 async def read_body(request: Request, settings: Settings, take: Callable[[int], None]) -> bytes:
     """A body that is no form and no picture, within the limits of a batch; raises what `read_upload` does."""
     return await _in_time(request, settings, take, settings.max_batch_bytes, _read_raw)
+
+
+async def read_small(request: Request, settings: Settings) -> bytes:
+    """A body that is no upload.
+
+    FastAPI would read one of any length, and before it asks whether the client may send it.
+
+    Raises:
+        BodyTooLarge, BodyTooSlow: as their names say.
+        ClientDisconnect: the client left before the end.
+    """
+    return await _in_time(request, settings, lambda _size: None, SMALL_BODY, _read_raw)
 
 
 async def _in_time(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from app.cli.common import AsJson, Checkpoint, console, print_json, print_table, refusals, settings_from
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.checkpoint import Card
 
 
@@ -45,11 +47,31 @@ def _print_facts(card: "Card", sha256: str) -> None:
             f"{split.train:,} for training, {split.validation:,} for validation, {split.test:,} for test",
         ),
         ("start weights", card.start_weights),
+        *(
+            [("valence", f"{_pairs(card.valence)} ({card.valence_scale})")]
+            if card.valence is not None
+            else []
+        ),
+        ("abstains", _thresholds(card)),
         *(("data", f"{d.name}, {d.pictures:,} pictures. {d.citation}. Terms: {d.terms}") for d in card.data),
         ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items())),
         ("command", card.command),
     ]
     print_table(facts)
+
+
+def _pairs(figures: "Mapping[str, float]") -> str:
+    return ", ".join(f"{name} {figure:g}" for name, figure in figures.items())
+
+
+def _thresholds(card: "Card") -> str:
+    if card.abstain is None:
+        return "never: it cannot tell what it does not know"
+    at = card.abstain
+    return (
+        f"above an entropy of {at.entropy:.3g} nats or a novelty of {at.novelty:.3g}; "
+        f"each flags {at.share:.1%} of held-out pictures"
+    )
 
 
 def _print_scores(card: "Card") -> None:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 8
 BAR_WIDTH = 40
+DOUBTS = {
+    "flat": "no emotion stands out",
+    "unfamiliar": "the picture is unlike those that the checkpoint learned from",
+}
 
 
 def predict(
@@ -37,6 +41,10 @@ def predict(
         ),
     ],
     *,
+    top_k: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many of the most probable emotions; with --json, beside all of them."),
+    ] = None,
     json: AsJson = False,
     checkpoint: Checkpoint = None,
     device: Device = None,
@@ -66,12 +74,12 @@ def predict(
         )
         refused = 0
         for outcomes in predictor.batches(paths, read_picture):
-            refused += _print(outcomes, loaded.model, json=json)
+            refused += _print(outcomes, loaded.model, top_k, json=json)
     if refused:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _print(outcomes: "Sequence[Outcome]", model: "Model", *, json: bool) -> int:
+def _print(outcomes: "Sequence[Outcome]", model: "Model", top_k: int | None, *, json: bool) -> int:
     """Tell some outcomes, and return how many of them are without an answer."""
     from app.offline.pictures import Refused
 
@@ -86,27 +94,26 @@ def _print(outcomes: "Sequence[Outcome]", model: "Model", *, json: bool) -> int:
             else:
                 complain(f"{outcome.source}: {outcome.detail}")
         elif json:
-            print_json(_document(outcome, model))
+            print_json(_document(outcome, model, top_k))
         else:
-            _print_bars(outcome, model.card.labels)
+            _print_bars(outcome, model, top_k)
     return refused
 
 
-def _document(predicted: "Predicted", model: "Model") -> dict[str, Any]:
+def _document(predicted: "Predicted", model: "Model", top_k: int | None) -> dict[str, Any]:
     """What the service would answer, but for the request's id."""
-    distribution = dict(zip(model.card.labels, predicted.probabilities.tolist(), strict=True))
-    dominant = model.card.labels[int(predicted.probabilities.argmax())]
+    from app.distribution import described
+
     return {
         "path": predicted.source,
-        "distribution": distribution,
-        "dominant": {"emotion": dominant, "probability": distribution[dominant]},
+        **described(model.card, predicted.probabilities.tolist(), predicted.novelty, top_k),
         "model": {"name": model.card.name, "version": model.card.version, "sha256": model.sha256},
         "image": {"width": predicted.width, "height": predicted.height, "format": predicted.format},
     }
 
 
-def _print_bars(predicted: "Predicted", labels: "Sequence[str]") -> None:
-    """The emotions of one picture, the strongest first."""
+def _print_bars(predicted: "Predicted", model: "Model", top_k: int | None) -> None:
+    """The emotions of one picture, the strongest first, and whether to believe them."""
     from rich.bar import Bar
     from rich.table import Table
     from rich.text import Text
@@ -115,10 +122,20 @@ def _print_bars(predicted: "Predicted", labels: "Sequence[str]") -> None:
     heading = Text(readable(predicted.source), "bold")
     heading.append(f"  {predicted.width} x {predicted.height} {predicted.format}", "not bold dim")
     out.print(heading, soft_wrap=True)
+    labels = model.card.labels
+    said = _document(predicted, model, len(labels) if top_k is None else top_k)
+    if said["abstained"]:
+        out.print(
+            Text(f"  do not rely on this: {DOUBTS[said['abstained_because']]}", "yellow"), soft_wrap=True
+        )
     table = Table.grid(padding=(0, 1))
-    shares = predicted.probabilities.tolist()
-    for share, label in sorted(zip(shares, labels, strict=True), key=lambda pair: -pair[0]):
-        style = "bold green" if share == max(shares) else "default"
-        bar = Bar(1.0, 0.0, share, width=BAR_WIDTH, color="green" if share == max(shares) else "default")
-        table.add_row(f"  {label}", Text(f"{share:6.1%}", style), bar)
+    for place, each in enumerate(said["top"]):
+        share, colour = each["probability"], "green" if place == 0 else "default"
+        bar = Bar(1.0, 0.0, share, width=BAR_WIDTH, color=colour)
+        style = "default" if place else "bold green"
+        table.add_row(f"  {each['emotion']}", Text(f"{share:6.1%}", style), bar)
     out.print(table)
+    if said["valence"] is not None:
+        out.print(
+            Text(f"  valence {said['valence']:.2f} ({model.card.valence_scale})", "dim"), soft_wrap=True
+        )

@@ -66,7 +66,8 @@ def score(
     """Predict a large number of pictures into one table, on all devices of this machine.
 
     The rows keep the order of the list; a folder is taken in the order of its names. The columns are path,
-    one for each emotion, dominant, entropy (in nats), width and height.
+    one for each emotion, dominant, entropy (in nats), width and height; from a checkpoint whose card has them
+    also valence, novelty, and why it abstained.
 
     Pictures that cannot be predicted are listed in OUT.errors.csv with the reason; that file can be the LIST
     of another run. What has been found is kept in OUT.partial until the table is there: after Ctrl-C, a crash
@@ -84,7 +85,7 @@ def score(
         if not listing.paths:
             stop(f"there are no pictures in {pictures}{_passed_over(listing)}", ExitCode.USAGE)
         loaded = load(settings)
-        check(out, loaded.model.card.labels)
+        check(out, loaded.model.card)
         outputs = Outputs(out)
         predictor = _predictor(loaded, settings, batch, workers)
         began = time.monotonic()

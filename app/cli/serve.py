@@ -30,6 +30,7 @@ def serve(
     import uvicorn
 
     from app import telemetry
+    from app.connection import connection_class
     from app.main import create_app
 
     telemetry.configure(settings.log_level)
@@ -40,6 +41,7 @@ def serve(
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=connection_class(settings),
         log_config=None,
         log_level=settings.log_level,
         access_log=False,  # the service writes its own line for each request

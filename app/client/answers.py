@@ -46,6 +46,12 @@ class Prediction:
     Attributes:
         distribution: probability of each emotion, in the order of the checkpoint's card; they sum to 1.
         dominant: the most probable.
+        entropy: of the distribution, in nats; 0 when one emotion is certain.
+        novelty: how far the picture is from those that the checkpoint learned from; None if it cannot tell.
+        abstained: whether the prediction should not be relied on; a checkpoint whose card has no ``abstain``
+            never says so.
+        abstained_because: ``flat`` or ``unfamiliar``; None if it did not abstain.
+        valence: how pleasant the feeling is, on the scale that the card names; None if it has none.
         model: what answered.
         image: the picture.
         request_id: names the request in the service's log.
@@ -53,9 +59,19 @@ class Prediction:
 
     distribution: Mapping[str, float]
     dominant: Dominant
+    entropy: float
+    novelty: float | None
+    abstained: bool
+    abstained_because: str | None
+    valence: float | None
     model: ModelName
     image: ImageFacts
     request_id: str
+
+    def top(self, count: int) -> tuple[Dominant, ...]:
+        """So many of the emotions, the most probable first; all if there are fewer."""
+        ranked = sorted(self.distribution.items(), key=lambda each: -each[1])
+        return tuple(Dominant(emotion, share) for emotion, share in ranked[: max(count, 0)])
 
 
 @dataclass(frozen=True)

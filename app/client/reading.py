@@ -52,12 +52,21 @@ def prediction(response: httpx.Response) -> Prediction:
     return Prediction(
         distribution={str(label): float(share) for label, share in body["distribution"].items()},
         dominant=Dominant(str(body["dominant"]["emotion"]), float(body["dominant"]["probability"])),
+        entropy=float(body["entropy"]),
+        novelty=_number_or_none(body["novelty"]),
+        abstained=bool(body["abstained"]),
+        abstained_because=None if body["abstained_because"] is None else str(body["abstained_because"]),
+        valence=_number_or_none(body["valence"]),
         model=ModelName(*(str(body["model"][name]) for name in ("name", "version", "sha256"))),
         image=ImageFacts(
             int(body["image"]["width"]), int(body["image"]["height"]), str(body["image"]["format"])
         ),
         request_id=str(body["request_id"]),
     )
+
+
+def _number_or_none(value: Any) -> float | None:  # noqa: ANN401 - from JSON
+    return None if value is None else float(value)
 
 
 def explanation(response: httpx.Response) -> ExplanationImage:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.checkpoint import probabilities
+from app.checkpoint import judge
 from app.explain.dream import DEFAULTS, Dream, take_step
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def warm_up(copy: Checkpoint, largest_batch: int) -> Iterator[Callable[[], objec
 
 
 def _try_out(copy: Checkpoint, pictures: NDArray[np.uint8]) -> None:
-    if not np.isfinite(probabilities(copy, pictures)).all():
+    if not judge(copy, pictures).sound.all():
         raise FloatingPointError("the network's answer to a black picture is not a number")
 
 

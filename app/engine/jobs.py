@@ -28,11 +28,13 @@ class Prediction:
         probabilities: ``[K]`` in the order of the card's labels; they sum to 1.
         queue_seconds: from the request to the batch that it was in.
         infer_seconds: what that batch took.
+        novelty: how far the picture is from those that the network learned from; None if it cannot tell.
     """
 
     probabilities: NDArray[np.float64]
     queue_seconds: float
     infer_seconds: float
+    novelty: float | None = None
 
 
 @dataclass(frozen=True)

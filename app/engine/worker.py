@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.checkpoint import probabilities
+from app.checkpoint import judge
 from app.engine.device import is_out_of_memory, warm_up
 from app.engine.errors import DeviceLost, ModelFailed
 from app.engine.jobs import DreamJob, Job, Prediction, PredictionJob
@@ -196,18 +196,20 @@ class Worker:
         began = self._lines.clock()
         try:
             pictures = np.stack([job.pixels for job in batch])
-            rows = probabilities(batch[0].model.copies[self.index], pictures)
+            judged = judge(batch[0].model.copies[self.index], pictures)
         except Exception as error:  # noqa: BLE001 - whatever a network raises on a picture
             self._predict_in_halves(batch, error)
             return
         seconds = self._lines.clock() - began
         self._record(Kind.PREDICTION, len(batch), seconds)
         self._lines.learn(Kind.PREDICTION, seconds / len(batch))
-        for job, row in zip(batch, rows, strict=True):
+        sound = judged.sound
+        for place, job in enumerate(batch):
             waited = began - job.accepted
             self._metrics.queue_seconds.labels(Kind.PREDICTION).observe(waited)
-            if np.isfinite(row).all():
-                job.succeed(Prediction(row, waited, seconds))
+            if sound[place]:
+                row, novelty = judged.probabilities[place], judged.novelty_of(place)
+                job.succeed(Prediction(row, waited, seconds, novelty))
             else:
                 self._fail(job, Kind.PREDICTION, "the network's answer to this picture is not a number")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.checkpoint import probabilities
+from app.checkpoint import judge
 from app.engine import Explanation, Prediction
 from app.explain.dream import Dream, take_step
 from app.explain.presets import PRESETS
@@ -43,8 +43,9 @@ def explain_all(copy: Checkpoint, pixels: Pixels, quality: str) -> list[Explanat
 
 def _predict(copy: Checkpoint, pixels: Pixels) -> Prediction:
     began = time.monotonic()
-    row = probabilities(copy, pixels[np.newaxis])[0]
-    return Prediction(row, queue_seconds=0.0, infer_seconds=time.monotonic() - began)
+    judged = judge(copy, pixels[np.newaxis])
+    took = time.monotonic() - began
+    return Prediction(judged.probabilities[0], 0.0, took, judged.novelty_of(0))
 
 
 def _dream(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from app.offline.predicting import Outcome
 
 FORMAT = 1
+_LEFT_OUT = (None, "", ())
 
 
 class JournalError(Exception):
@@ -56,6 +57,7 @@ class Entry:
             picture that was refused.
         width: in pixels; 0 for a picture that was refused.
         height: likewise.
+        novelty: in single precision; None for a picture that was refused, or if the checkpoint cannot tell.
         problem: why it was refused, see `app.offline.pictures.Refused`; empty for one that was not.
         detail: likewise.
     """
@@ -64,6 +66,7 @@ class Entry:
     probabilities: tuple[float, ...] = ()
     width: int = 0
     height: int = 0
+    novelty: float | None = None
     problem: str = ""
     detail: str = ""
 
@@ -91,7 +94,10 @@ class Journal:
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Write the outcomes for the next pictures; they survive this process's death from here on."""
         entries = [_entry(outcome) for outcome in outcomes]
-        lines = [json.dumps({name: value for name, value in asdict(e).items() if value}) for e in entries]
+        lines = [
+            json.dumps({name: value for name, value in asdict(e).items() if value not in _LEFT_OUT})
+            for e in entries
+        ]
         self._file.write("".join(f"{line}\n" for line in lines).encode("ascii"))
         self._file.flush()
         self.done += len(entries)
@@ -193,8 +199,14 @@ def _line(heading: Heading) -> bytes:
 def _entry(outcome: Outcome) -> Entry:
     if isinstance(outcome, Refused):
         return Entry(outcome.source, problem=outcome.problem, detail=outcome.detail)
-    shortest = tuple(float(str(value)) for value in outcome.probabilities.astype(np.float32))
-    return Entry(outcome.source, shortest, outcome.width, outcome.height)
+    shares = tuple(shortest(value) for value in outcome.probabilities)
+    novelty = None if outcome.novelty is None else shortest(outcome.novelty)
+    return Entry(outcome.source, shares, outcome.width, outcome.height, novelty)
+
+
+def shortest(value: float) -> float:
+    """A figure in single precision, as the shortest decimals that say so."""
+    return float(str(np.float32(value)))
 
 
 def _parse(line: bytes) -> Entry:

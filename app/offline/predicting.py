@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.checkpoint import CheckpointError, probabilities
+from app.checkpoint import CheckpointError, Judged, judge
 from app.offline.pictures import Ready, Refused, gist, prepare, read_file, refusal
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Predicted:
         width: of the upright picture, in pixels.
         height: likewise.
         format: by its bytes, one of `app.picture.FORMATS`.
+        novelty: how far the picture is from those that the network learned from; None if it cannot tell.
     """
 
     source: str
@@ -46,6 +47,7 @@ class Predicted:
     width: int
     height: int
     format: str
+    novelty: float | None = None
 
 
 Outcome = Predicted | Refused
@@ -134,10 +136,10 @@ class Predictor:
         for place, each in zip(pictures, ready, strict=False):
             place[:] = each.pixels
         try:
-            rows = probabilities(copy, pictures)
+            judged = judge(copy, pictures)
         except Exception as error:  # noqa: BLE001 - whatever a network raises on a picture
             return self._answers_in_halves(copy, ready, size, error)
-        return [_outcome(each, row) for each, row in zip(ready, rows, strict=False)]
+        return [_outcome(each, judged, place) for place, each in enumerate(ready)]
 
     def _answers_in_halves(
         self, copy: Checkpoint, ready: Sequence[Ready], size: int, error: Exception
@@ -153,7 +155,7 @@ class Predictor:
     def _check(self, copy: Checkpoint) -> None:
         """Blame a picture only while the network can still do another."""
         try:
-            probabilities(copy, self._black(1))
+            judge(copy, self._black(1))
         except Exception as error:
             raise CheckpointError(f"the network fails even on a black picture: {gist(error)}") from error
 
@@ -166,13 +168,14 @@ class Predictor:
         if copy.device.type == "cpu":
             return
         for _ in range(WARM_UP_PASSES):
-            probabilities(copy, self._black(self.batch))
+            judge(copy, self._black(self.batch))
 
     def _black(self, size: int) -> NDArray[np.uint8]:
         return np.zeros((size, 3, self._side, self._side), np.uint8)
 
 
-def _outcome(ready: Ready, row: NDArray[np.float64]) -> Outcome:
-    if not np.isfinite(row).all():
+def _outcome(ready: Ready, judged: Judged, place: int) -> Outcome:
+    if not judged.sound[place]:
         return Refused(ready.source, "model-failed", "the network's answer to this picture is not a number")
-    return Predicted(ready.source, row, ready.width, ready.height, ready.format)
+    row, novelty = judged.probabilities[place], judged.novelty_of(place)
+    return Predicted(ready.source, row, ready.width, ready.height, ready.format, novelty)

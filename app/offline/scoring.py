@@ -113,7 +113,7 @@ def score(
             write_errors(outputs.errors, journal.entries())
         else:
             outputs.errors.unlink(missing_ok=True)
-        write_scores(outputs.scores, model.card.labels, journal.entries(), about)
+        write_scores(outputs.scores, model.card, journal.entries(), about)
         journal.remove()
         return tally()
 

@@ -5,32 +5,40 @@ from __future__ import annotations
 import csv
 import importlib.util
 import itertools
-import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from app.distribution import described
 from app.offline.files import replacing
+from app.offline.journal import shortest
 from app.offline.listing import PATH_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from app.checkpoint import Card
     from app.offline.journal import Entry
 
 SUFFIXES = (".csv", ".parquet")
 ROWS_AT_ONCE = 65_536
 """Rows of one row group of a Parquet file, and so the most that are held in memory."""
 
-_AFTER = ("dominant", "entropy", "width", "height")
+_AFTER = {  # the columns after the emotions', and the type that Parquet gives them
+    "dominant": "string",
+    "entropy": "float",
+    "valence": "float",
+    "novelty": "float",
+    "abstained": "string",
+    "width": "int32",
+    "height": "int32",
+}
 
 
 class TableError(Exception):
     """A table of this kind cannot be written; the message says what to do."""
 
 
-def check(path: Path, labels: Sequence[str]) -> None:
+def check(path: Path, card: Card) -> None:
     """Find out before the work begins whether its result can be written.
 
     Raises:
@@ -44,31 +52,31 @@ def check(path: Path, labels: Sequence[str]) -> None:
         raise TableError("Parquet needs pyarrow: pip install 'deepemotion[parquet]', or write .csv")
     if not path.parent.is_dir():
         raise TableError(f"there is no folder {path.parent}")
-    for label in labels:
+    for label in card.labels:
         if label in {PATH_COLUMN, *_AFTER}:
             raise TableError(f"the checkpoint has an emotion named {label!r}, as another column is")
 
 
-def write_scores(
-    path: Path, labels: Sequence[str], entries: Iterable[Entry], about: Mapping[str, str]
-) -> None:
+def write_scores(path: Path, card: Card, entries: Iterable[Entry], about: Mapping[str, str]) -> None:
     """One row for each picture that has an answer.
 
     The columns are ``path``, one for each label with its probability, ``dominant``, ``entropy`` in nats,
+    ``valence`` if the card has it, ``novelty`` and ``abstained`` (why, or empty) if the card has thresholds,
     ``width`` and ``height`` in pixels. Figures are single precision. The file is there whole or not at all.
 
     Args:
         path: its suffix decides the format.
-        labels: of the probabilities.
+        card: of the checkpoint that answered.
         entries: in the order of the rows.
         about: what a Parquet file's metadata say of its origin.
     """
-    rows = (_row(labels, entry) for entry in entries if not entry.refused)
+    after = _after(card)
+    rows = (_row(card, after, entry) for entry in entries if not entry.refused)
     with replacing(path) as unfinished:
         if path.suffix.lower() == ".csv":
-            _write_csv(unfinished, (PATH_COLUMN, *labels, *_AFTER), rows)
+            _write_csv(unfinished, (PATH_COLUMN, *card.labels, *after), rows)
         else:
-            _write_parquet(unfinished, labels, rows, about)
+            _write_parquet(unfinished, card.labels, after, rows, about)
 
 
 def write_errors(path: Path, entries: Iterable[Entry]) -> None:
@@ -78,11 +86,26 @@ def write_errors(path: Path, entries: Iterable[Entry]) -> None:
         _write_csv(unfinished, (PATH_COLUMN, "problem", "detail"), rows)
 
 
-def _row(labels: Sequence[str], entry: Entry) -> tuple[Any, ...]:
-    values = entry.probabilities
-    dominant = labels[values.index(max(values))]
-    entropy = -math.fsum(value * math.log(value) for value in values if value > 0)
-    return (entry.path, *values, dominant, float(str(np.float32(entropy))), entry.width, entry.height)
+def _after(card: Card) -> tuple[str, ...]:
+    """The columns after the emotions: those that the checkpoint can tell."""
+    unknown = set() if card.valence is not None else {"valence"}
+    if card.abstain is None:
+        unknown |= {"novelty", "abstained"}
+    return tuple(name for name in _AFTER if name not in unknown)
+
+
+def _row(card: Card, after: Sequence[str], entry: Entry) -> tuple[Any, ...]:
+    said = described(card, entry.probabilities, entry.novelty)
+    cells = {
+        "dominant": said["dominant"]["emotion"],
+        "entropy": shortest(said["entropy"]),
+        "valence": None if said["valence"] is None else shortest(said["valence"]),
+        "novelty": entry.novelty,
+        "abstained": said["abstained_because"] or "",
+        "width": entry.width,
+        "height": entry.height,
+    }
+    return (entry.path, *entry.probabilities, *(cells[name] for name in after))
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -94,7 +117,11 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def _write_parquet(
-    path: Path, labels: Sequence[str], rows: Iterator[tuple[Any, ...]], about: Mapping[str, str]
+    path: Path,
+    labels: Sequence[str],
+    after: Sequence[str],
+    rows: Iterator[tuple[Any, ...]],
+    about: Mapping[str, str],
 ) -> None:
     import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
     from pyarrow import parquet  # noqa: PLC0415
@@ -103,10 +130,7 @@ def _write_parquet(
         [
             (PATH_COLUMN, pa.string()),
             *((label, pa.float32()) for label in labels),
-            ("dominant", pa.string()),
-            ("entropy", pa.float32()),
-            ("width", pa.int32()),
-            ("height", pa.int32()),
+            *((name, pa.type_for_alias(_AFTER[name])) for name in after),
         ],
         metadata=about,
     )

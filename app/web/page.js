@@ -1,68 +1,114 @@
 // The page: one photo at a time, its emotions as bars, and a heat map for the emotion that is chosen.
 
+import { Refusal, ask, receive } from "./service.js";
+
 const at = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
+const say = (text) => (at("said").textContent = text);
 
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+// maps: by quality and emotion, {url, evidence}. pending: what runs now. again: what a refusal offers to repeat.
+// turn: counts the choices of an emotion, so that a late answer knows whether it is still wanted.
+const state = { photo: null, answer: null, explained: null, pending: null, again: null, clock: null, maps: new Map(), turn: 0 };
 
-const state = { photo: null, answer: null, pending: null, maps: new Map() };
+// ---- one task at a time -------------------------------------------------------------------------------------
 
-// ---- asking the service -------------------------------------------------------------------------------------
-
-class Refusal extends Error {}
-
-async function ask(path, photo, signal) {
-  let response;
-  try {
-    response = await fetch(path, {
-      method: "POST",
-      body: photo,
-      signal,
-      headers: { "Content-Type": "application/octet-stream" },
-    });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refusal("The service cannot be reached. Check that it runs, then try again.");
-  }
-  if (response.ok) return response;
-  const problem = await response.json().catch(() => null);
-  if (problem === null) throw new Refusal(`The service answered ${response.status}. Try again.`);
-  throw new Refusal(`${sentence(problem.detail)} ${sentence(problem.remedy)}`);
-}
-
-// Runs one task at a time; a new one takes the place of the old. Resolves to null when it was cancelled.
-async function run(message, task) {
+// A new task takes the place of the old. Resolves to null when it was cancelled or refused.
+async function run(message, again, task) {
   state.pending?.abort();
   const pending = (state.pending = new AbortController());
-  at("refusal").hidden = true;
+  hideRefusal();
   at("doing").textContent = message;
+  say(message);
   at("working").hidden = false;
   at("controls").hidden = true;
+  const stop = tick();
   try {
     return await task(pending.signal);
   } catch (error) {
     if (error.name === "AbortError") return null;
     if (!(error instanceof Refusal)) throw error;
-    at("refusal").textContent = error.message;
-    at("refusal").hidden = false;
+    if (state.pending === pending) showRefusal(error, again);
     return null;
   } finally {
+    stop();
     if (state.pending === pending) {
       state.pending = null;
       at("working").hidden = true;
+      at("controls").hidden = at("save-map").hidden; // a map that was there is there again
     }
   }
 }
 
+function tick() {
+  const started = performance.now();
+  const show = () => (at("elapsed").textContent = `${Math.floor((performance.now() - started) / 1000)} s`);
+  show();
+  const clock = setInterval(show, 250);
+  return () => clearInterval(clock);
+}
+
+function cancel() {
+  if (!state.pending) return;
+  const reason = state.answer ? "Cancelled. Choose an emotion to go on." : "Cancelled.";
+  const held = at("working").contains(document.activeElement);
+  state.pending.abort();
+  say(reason);
+  if (held) (state.answer ? at("dominant") : at("file")).focus({ preventScroll: true });
+}
+
+function showRefusal(refusal, again) {
+  at("refused").textContent = refusal.title;
+  at("why").textContent = refusal.advice;
+  at("reference").textContent = refusal.reference;
+  at("again").hidden = !refusal.again;
+  state.again = again;
+  at("refusal").hidden = false;
+  at("refusal").scrollIntoView({ block: "nearest" });
+  say("");
+  wait(refusal.seconds);
+}
+
+// The button counts down what the service asked to wait for.
+function wait(seconds) {
+  clearTimeout(state.clock);
+  at("again").disabled = seconds > 0;
+  at("again").textContent = seconds > 0 ? `Try again in ${seconds} s` : "Try again";
+  if (seconds > 0) state.clock = setTimeout(() => wait(seconds - 1), 1000);
+}
+
+function hideRefusal() {
+  clearTimeout(state.clock);
+  at("refusal").hidden = true;
+}
+
+function refuse(title, advice) {
+  showRefusal(new Refusal({ title, advice, again: false }), null);
+}
+
 // ---- one photo ----------------------------------------------------------------------------------------------
 
-async function take(photo) {
+function takeFirst(files, nothing) {
+  if (files.length === 0) {
+    refuse(...nothing);
+    return;
+  }
+  take(files[0], files.length > 1 ? `This is the first of the ${files.length} files; one is looked at at a time.` : "");
+}
+
+async function take(photo, note = "") {
   forget();
   state.photo = photo;
   at("photo").src = URL.createObjectURL(photo);
+  at("photo").alt = photo.name ? `the photo ${photo.name}` : "the photo";
+  at("dominant").textContent = "One moment";
+  at("note").textContent = note;
   at("result").hidden = false;
-  const answer = await run("Looking at the photo …", async (signal) =>
-    (await ask("predict", photo, signal)).json(),
+  document.body.classList.add("taken");
+  const answer = await run(
+    "Looking at the photo …",
+    () => take(photo, note),
+    async (signal) => receive(await ask("predict", { photo, signal }), "json"),
   );
   if (state.photo !== photo) return; // another photo came meanwhile
   if (answer === null) {
@@ -71,6 +117,7 @@ async function take(photo) {
   }
   state.answer = answer;
   showAnswer();
+  at("result").scrollIntoView({ block: "nearest" });
   at("dominant").focus({ preventScroll: true });
   await explain(answer.dominant.emotion);
 }
@@ -78,114 +125,238 @@ async function take(photo) {
 function forget() {
   URL.revokeObjectURL(at("photo").src);
   URL.revokeObjectURL(at("save-json").href);
-  for (const url of state.maps.values()) URL.revokeObjectURL(url);
+  for (const { url } of state.maps.values()) URL.revokeObjectURL(url);
   state.maps.clear();
   state.photo = state.answer = null;
   at("bars").replaceChildren();
   at("dominant").textContent = at("model").textContent = "";
+  at("abstained").hidden = at("valence").hidden = true;
   at("photo").removeAttribute("src");
   at("result").hidden = true;
+  document.body.classList.remove("taken");
   hideMap();
+  hideSheet();
 }
+
+const ABSTAINED = {
+  flat: "No emotion stands out: the shares below differ too little to name one.",
+  unfamiliar: "This photo is unlike those that the network has learned from, so the shares below may be far off.",
+};
 
 function showAnswer() {
-  const { distribution, dominant, model } = state.answer;
-  at("dominant").textContent = `Mostly ${dominant.emotion}, ${percent(dominant.probability)}`;
-  at("model").textContent = `Answered by ${model.name} ${model.version}.`;
+  const { answer } = state;
+  const { dominant, model } = answer;
+  const strongest = `${dominant.emotion}, ${percent(dominant.probability)}`;
+  at("dominant").textContent = answer.abstained ? `Not sure; perhaps ${strongest}` : `Above all ${strongest}`;
+  at("abstained").hidden = !answer.abstained;
+  at("abstained").textContent = ABSTAINED[answer.abstained_because] ?? "The network would rather not name one emotion.";
+  showValence(answer.valence);
+  at("model").textContent = `Answered by ${model.name}, version ${model.version}.`;
   at("save-json").href = URL.createObjectURL(
-    new Blob([JSON.stringify(state.answer, null, 2)], { type: "application/json" }),
+    new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }),
   );
-  const entries = Object.entries(distribution);
-  if (at("sorted").checked) entries.sort(([, one], [, other]) => other - one);
-  at("bars").replaceChildren(...entries.map(([emotion, share]) => bar(emotion, share, dominant.emotion)));
+  at("save-json").download = `${stem()}-emotions.json`;
+  showBars();
 }
 
-function bar(emotion, share, dominant) {
+function showValence(valence) {
+  at("valence").hidden = typeof valence !== "number";
+  if (typeof valence !== "number") return;
+  const felt = Math.abs(valence) < 0.05 ? "neither pleasant nor unpleasant" : valence > 0 ? "pleasant" : "unpleasant";
+  at("valence").textContent = `On the whole ${felt} (valence ${valence > 0 ? "+" : ""}${valence.toFixed(2)}).`;
+}
+
+function stem() {
+  return (state.photo.name ?? "photo").replace(/\.[^.]*$/, "") || "photo";
+}
+
+function showBars() {
+  const { distribution, dominant } = state.answer;
+  const entries = Object.entries(distribution);
+  if (chosen("order") === "sorted") entries.sort(([, one], [, other]) => other - one);
+  const furthest = Math.min(1, Math.ceil(dominant.probability * 4 + 1e-9) / 4); // so that small shares are seen
+  at("bars").replaceChildren(...entries.map(([emotion, share]) => bar(emotion, share, furthest)), axis(furthest));
+  press();
+}
+
+function bar(emotion, share, furthest) {
   const button = document.createElement("button");
   button.type = "button";
   button.dataset.emotion = emotion;
-  button.className = emotion === dominant ? "dominant" : "";
-  button.setAttribute("aria-pressed", String(emotion === at("explained").textContent));
-  button.setAttribute("aria-label", `${emotion}, ${percent(share)}: show what speaks for it`);
-  const meter = document.createElement("meter");
-  meter.value = share;
-  const name = document.createElement("span");
+  button.className = emotion === state.answer.dominant.emotion ? "dominant" : "";
+  button.setAttribute("aria-label", `${emotion}, ${percent(share)}`);
+  const [name, track, fill, number] = ["name", "track", "fill", "share"].map(part);
   name.textContent = emotion;
-  const number = document.createElement("span");
-  number.className = "share";
   number.textContent = percent(share);
-  button.append(name, meter, number);
+  fill.style.width = `${(100 * share) / furthest}%`;
+  track.append(fill);
+  button.append(name, track, number);
   button.addEventListener("click", () => explain(emotion));
   const item = document.createElement("li");
   item.append(button);
   return item;
 }
 
+function axis(furthest) {
+  const ends = part("ends");
+  ends.append("0", Object.assign(part("end"), { textContent: `${100 * furthest} %` }));
+  const item = document.createElement("li");
+  item.className = "axis";
+  item.setAttribute("aria-hidden", "true");
+  item.append(ends);
+  return item;
+}
+
+function part(kind) {
+  const made = document.createElement("span");
+  made.className = kind;
+  return made;
+}
+
 // ---- the heat map -------------------------------------------------------------------------------------------
 
 async function explain(emotion) {
-  const photo = state.photo;
+  const { photo } = state;
+  const quality = chosen("quality");
+  const key = `${quality} ${emotion}`;
+  const turn = ++state.turn;
   hideMap();
-  if (!state.maps.has(emotion)) {
-    const png = await run(`Looking for what speaks for ${emotion} …`, async (signal) =>
-      (await ask(`explain?emotion=${encodeURIComponent(emotion)}`, photo, signal)).blob(),
-    );
-    if (png === null || state.photo !== photo) return;
-    state.maps.set(emotion, URL.createObjectURL(png));
-  } else {
+  state.explained = emotion;
+  press();
+  if (state.maps.has(key)) {
     state.pending?.abort();
+    hideRefusal();
+  } else {
+    const path = `explain?emotion=${encodeURIComponent(emotion)}&quality=${quality}`;
+    const made = await run(`Looking for what speaks for ${emotion}`, () => explain(emotion), async (signal) => {
+      const response = await ask(path, { photo, signal });
+      return { png: await receive(response, "blob"), evidence: response.headers.get("X-DeepEmotion-Evidence") };
+    });
+    if (state.photo !== photo || turn !== state.turn) return;
+    if (made === null) {
+      state.explained = null;
+      press();
+      return;
+    }
+    state.maps.set(key, { url: URL.createObjectURL(made.png), evidence: made.evidence });
   }
-  at("map").src = at("save-map").href = state.maps.get(emotion);
+  showMapFor(emotion, quality, state.maps.get(key));
+}
+
+function showMapFor(emotion, quality, { url, evidence }) {
+  at("map").src = at("save-map").href = url;
   at("map").alt = `heat map: what in the photo speaks for ${emotion}, in red, and against it, in blue`;
+  at("save-map").download = `${stem()}-${emotion}.png`;
   at("explained").textContent = emotion;
+  at("nothing").hidden = evidence !== "no";
   at("controls").hidden = at("save-map").hidden = false;
-  press(emotion);
+  say(`The ${quality} heat map for ${emotion} is shown.${evidence === "no" ? ` ${at("nothing").textContent}` : ""}`);
   showMap();
 }
 
 function hideMap() {
   at("map").hidden = at("controls").hidden = at("save-map").hidden = true;
-  at("explained").textContent = "";
-  press(null);
 }
 
 function showMap() {
   at("map").hidden = !at("shown").checked;
+  at("opacity").disabled = !at("shown").checked;
   at("map").style.opacity = at("opacity").value / 100;
+  at("strength").textContent = `${at("opacity").value} %`;
+  at("opacity").setAttribute("aria-valuetext", `${at("opacity").value} percent`);
 }
 
-function press(emotion) {
+function press() {
   for (const button of at("bars").querySelectorAll("button")) {
-    button.setAttribute("aria-pressed", String(button.dataset.emotion === emotion));
+    button.setAttribute("aria-pressed", String(button.dataset.emotion === state.explained));
   }
+}
+
+// ---- all emotions at once -----------------------------------------------------------------------------------
+
+async function showSheet() {
+  const { photo } = state;
+  const quality = chosen("quality");
+  const png = await run("Looking for what speaks for each emotion", showSheet, async (signal) =>
+    receive(await ask(`explain?view=sheet&legend=true&quality=${quality}`, { photo, signal }), "blob"),
+  );
+  if (state.photo !== photo) return;
+  if (png === null) return;
+  hideSheet();
+  const told = Object.entries(state.answer.distribution).sort(([, one], [, other]) => other - one);
+  const names = told.map(([emotion, share]) => `${emotion} ${percent(share)}`).join(", ");
+  at("sheet-picture").src = at("save-sheet").href = URL.createObjectURL(png);
+  at("sheet-picture").alt = `a heat map for each emotion: ${names}`;
+  at("save-sheet").download = `${stem()}-all-emotions.png`;
+  at("sheet").hidden = false;
+  at("sheet-title").focus();
+  say("The heat maps of all emotions are shown.");
+}
+
+function hideSheet() {
+  URL.revokeObjectURL(at("sheet-picture").src);
+  at("sheet-picture").removeAttribute("src");
+  at("sheet").hidden = true;
 }
 
 // ---- what a person does -------------------------------------------------------------------------------------
 
-at("file").addEventListener("change", (event) => {
-  if (event.target.files.length) take(event.target.files[0]);
-  event.target.value = ""; // so that the same file can be chosen again
-});
+for (const id of ["file", "camera"]) {
+  at(id).addEventListener("change", (event) => {
+    if (event.target.files.length) take(event.target.files[0]);
+    event.target.value = ""; // so that the same file can be chosen again
+  });
+}
 for (const button of at("samples").querySelectorAll("button")) {
   button.addEventListener("click", async () => {
-    const sample = await fetch(`web/samples/${button.dataset.sample}.jpg`);
-    take(await sample.blob());
+    const name = `${button.dataset.sample}.jpg`;
+    const choose = async () => {
+      const sample = await run("Fetching the photo …", choose, async (signal) =>
+        receive(await ask(`web/samples/${name}`, { signal }), "blob"),
+      );
+      if (sample) take(new File([sample], name, { type: sample.type }));
+    };
+    choose();
   });
 }
 addEventListener("dragover", (event) => {
   event.preventDefault();
-  at("drop").classList.add("over");
+  document.body.classList.add("over");
 });
-addEventListener("dragleave", () => at("drop").classList.remove("over"));
+addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) document.body.classList.remove("over"); // left the window, not just one element
+});
 addEventListener("drop", (event) => {
   event.preventDefault();
-  at("drop").classList.remove("over");
-  if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+  document.body.classList.remove("over");
+  takeFirst(event.dataTransfer.files, ["That is not a file.", "Save the picture first, then drop the file here."]);
 });
 addEventListener("paste", (event) => {
-  if (event.clipboardData.files.length) take(event.clipboardData.files[0]);
+  takeFirst(event.clipboardData.files, ["There is no picture to paste.", "Copy a picture first, or choose a file."]);
 });
-at("cancel").addEventListener("click", () => state.pending?.abort());
-at("sorted").addEventListener("change", () => state.answer && showAnswer());
+at("photo").addEventListener("load", ({ target }) => {
+  at("stage").style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
+});
+at("cancel").addEventListener("click", cancel);
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape") cancel();
+});
+at("again").addEventListener("click", () => {
+  const { again, answer } = state;
+  hideRefusal();
+  if (answer) at("dominant").focus({ preventScroll: true }); // the button that had it is gone
+  again?.();
+});
+for (const input of document.querySelectorAll('input[name="order"]')) {
+  input.addEventListener("change", () => state.answer && showBars());
+}
+for (const input of document.querySelectorAll('input[name="quality"]')) {
+  input.addEventListener("change", () => state.explained && explain(state.explained));
+}
+at("all").addEventListener("click", showSheet);
+at("close-sheet").addEventListener("click", () => {
+  hideSheet();
+  at("all").focus();
+});
 at("shown").addEventListener("change", showMap);
 at("opacity").addEventListener("input", showMap);

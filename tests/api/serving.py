@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import uvicorn
 
+from app.connection import connection_class
 from app.main import create_app
 
 if TYPE_CHECKING:
@@ -33,9 +34,14 @@ def wait_until(condition: object, *, seconds: float = PATIENCE) -> None:
 
 
 @contextmanager
-def serving(app: FastAPI, *, wait_for_warmth: bool = True) -> Iterator[httpx.Client]:
-    """Run an application under uvicorn and yield a client of it."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+def serving(
+    app: FastAPI, settings: Settings | None = None, *, wait_for_warmth: bool = True
+) -> Iterator[httpx.Client]:
+    """Run an application under uvicorn and yield a client of it; with settings, within their limits."""
+    http = connection_class(settings) if settings is not None else "h11"
+    config = uvicorn.Config(
+        app, port=0, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
@@ -54,7 +60,7 @@ def serving(app: FastAPI, *, wait_for_warmth: bool = True) -> Iterator[httpx.Cli
 @contextmanager
 def service(settings: Settings) -> Iterator[httpx.Client]:
     """Run the service with these settings and yield a client of it."""
-    with serving(create_app(settings)) as client:
+    with serving(create_app(settings), settings) as client:
         yield client
 
 

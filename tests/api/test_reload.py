@@ -12,6 +12,7 @@ import torch
 from app.checkpoint import CARD_FILE, sha256_of, torchscript
 from tests.api.process import Process
 from tests.api.serving import PATIENCE, service, slug, wait_until
+from tests.api.test_upload import raw_exchange, status_of
 from tests.pictures import RED, plain
 from tests.tiny import tiny_card, write_checkpoint, write_sums
 
@@ -93,6 +94,22 @@ def test_no_file_from_elsewhere(reloadable: httpx.Client, name: str) -> None:
     answer = reloadable.post("/v1/model/reload", headers=ADMIN, json={"file": name})
     assert (answer.status_code, slug(answer)) == (422, "checkpoint-refused")
     assert reloadable.get("/v1/model").json() == before
+
+
+@pytest.mark.parametrize(("key", "status"), [("not the key", 401), (KEY, 413)])
+def test_a_huge_body_is_refused_unread(reloadable: httpx.Client, key: str, status: int) -> None:
+    answer = raw_exchange(  # waits ten seconds at most for an answer, and no byte of the body is ever sent
+        reloadable,
+        b"POST /v1/model/reload HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        b"Authorization: Bearer " + key.encode() + b"\r\nContent-Length: 200000000\r\n\r\n",
+    )
+    assert status_of(answer) == status
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"file": 1}', b'{"other": "x"}'])
+def test_a_wish_that_cannot_be_read(reloadable: httpx.Client, body: bytes) -> None:
+    answer = reloadable.post("/v1/model/reload", headers=ADMIN, content=body)
+    assert (answer.status_code, slug(answer)) == (422, "invalid-request")
 
 
 def _changed_byte(path: Path) -> None:

@@ -3,11 +3,31 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
-from app.checkpoint import CHECKSUMS, Checkpoint, CheckpointError, load, sha256_of, verify
-from tests.tiny import LABELS, SIDE, card_without, tiny_card, write_checkpoint, write_sums
+from app.checkpoint import (
+    CHECKSUMS,
+    Checkpoint,
+    CheckpointError,
+    Judged,
+    judge,
+    load,
+    probabilities,
+    sha256_of,
+    verify,
+)
+from tests.engine.harness import BLACK, GREEN, GREY
+from tests.tiny import (
+    LABELS,
+    SIDE,
+    card_without,
+    judging_card,
+    tiny_card,
+    write_checkpoint,
+    write_sums,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,4 +146,58 @@ def test_a_torchscript_file_without_a_card_is_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Identity()), str(path))
     write_sums(path)
     with pytest.raises(CheckpointError, match=r"the card in .* is not valid"):
+        load(path, CPU)
+
+
+def test_logits_and_novelty_come_from_one_pass(judging: Checkpoint) -> None:
+    pictures = np.stack([GREEN, GREY, BLACK])
+    before = judging.network.passes
+    judged = judge(judging, pictures)
+    assert judging.network.passes == before + 1
+    assert (judged.probabilities == probabilities(judging, pictures)).all()
+    assert judged.novelty is not None
+    assert judged.novelty.argsort().tolist() == [0, 1, 2]
+    assert judged.novelty_of(2) == pytest.approx(10)
+
+
+def test_a_checkpoint_that_cannot_tell_says_so(checkpoint: Checkpoint) -> None:
+    judged = judge(checkpoint, np.stack([GREEN, BLACK]))
+    assert judged.novelty is None
+    assert judged.novelty_of(1) is None
+    assert judged.sound.all()
+
+
+def test_what_is_not_a_number_is_not_sound() -> None:
+    rows = np.full((3, 2), 0.5)
+    rows[1, 0] = np.nan
+    assert Judged(rows, None).sound.tolist() == [True, False, True]
+    assert Judged(rows, np.array([1.0, 1.0, np.inf])).sound.tolist() == [True, False, False]
+
+
+def test_thresholds_without_a_network_that_judges(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, card=judging_card().model_dump_json())
+    with pytest.raises(CheckpointError, match=r"no judge\(\)"):
+        load(path, CPU)
+
+
+def test_a_checkpoint_from_before_there_were_thresholds(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, card=card_without("valence", "valence_scale", "abstain"))
+    assert load(path, CPU).card == tiny_card()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"valence": {"joy": 1.0}},
+        {"valence": dict.fromkeys([*LABELS, "awe"], 0.0)},
+        {"valence_scale": None},
+        {"valence": None},
+        {"abstain": {"entropy": -1, "novelty": 1, "share": 0.1}},
+        {"abstain": {"entropy": 1, "novelty": 1, "share": 2}},
+    ],
+)
+def test_what_a_card_cannot_say(tmp_path: Path, wrong: dict[str, object]) -> None:
+    text = json.dumps(judging_card().model_dump(mode="json") | wrong)
+    path = write_checkpoint(tmp_path, card=text, judges=True)
+    with pytest.raises(CheckpointError, match="is not valid"):
         load(path, CPU)

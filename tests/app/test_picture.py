@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import struct
+import subprocess
+import sys
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -315,6 +318,7 @@ DAMAGED = {each: encoded(noise((24, 16)), each, exif=EXIF, icc_profile=srgb_prof
 
 @pytest.mark.parametrize("file_format", ["GIF", "BMP", "TIFF", "PPM", "ICO", "PCX", "EPS"])
 def test_other_formats_are_not_opened(file_format: str) -> None:
+    importlib.import_module(f"PIL.{file_format.title()}ImagePlugin")  # even where somebody has loaded it
     with pytest.raises(UnsupportedPicture, match="not a JPEG, PNG or WebP"):
         decode(encoded(Image.new("RGB", (16, 16)), file_format))
 
@@ -386,3 +390,21 @@ def test_no_profile_survives() -> None:
     for profile in (swapped_profile(), b"nonsense"):
         picture = decode(encoded(corners(), icc_profile=profile))
         assert b"iCCP" not in encoded(picture.rgb)
+
+
+def test_nothing_loads_the_decoders_of_other_formats() -> None:
+    program = (
+        "import sys\n"
+        "from app.picture import PictureError, decode\n"
+        "for data in (b'hello', b'%!PS-Adobe-3.0', b'II*\\x00' + bytes(40), b'GIF89a' + bytes(40)):\n"
+        "    try:\n"
+        "        decode(data)\n"
+        "    except PictureError:\n"
+        "        continue\n"
+        "    sys.exit('decoded')\n"
+        "from PIL import Image\n"
+        "print(*sorted(Image.OPEN))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    # Pillow reads EXIF, and an MPO's list of pictures, with its reader of TIFF, which registers itself.
+    assert set(found.stdout.split()) <= {"JPEG", "MPO", "PNG", "WEBP", "TIFF"}

@@ -63,6 +63,25 @@ def test_bars_for_people_the_strongest_first(deepemotion: Deepemotion, tmp_path:
     assert ran.stderr == "error: none.png: No such file or directory\n"
 
 
+def test_a_checkpoint_that_abstains(
+    deepemotion: Deepemotion, judge: httpx.Client, judging_path: Path, tmp_path: Path
+) -> None:
+    data = plain((0, 0, 0))
+    (tmp_path / "black.png").write_bytes(data)
+    (tmp_path / "grey.png").write_bytes(plain((128, 128, 128)))
+    options = ("--checkpoint", judging_path, "--top-k", 2)
+    (found,) = lines(deepemotion("predict", "black.png", "--json", *options).stdout)
+    said = judge.post("/predict", content=data, params={"top_k": 2}).json()
+    assert {name: found[name] for name in found if name != "path"} == {
+        name: said[name] for name in said if name != "request_id"
+    }
+    told = deepemotion("predict", "black.png", "grey.png", *options).stdout
+    assert "do not rely on this: the picture is unlike those" in told
+    assert "do not rely on this: no emotion stands out" in told
+    assert told.count("valence -0.17 (made up, -1 to 1)") == 2
+    assert told.count("33.3%") == 4  # two emotions each
+
+
 def test_folders_and_patterns(deepemotion: Deepemotion, tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for name in ("in/b.png", "in/deep/a.png", "in/deep/notes.txt", "c1.png", "c2.png", "c[3].png"):

@@ -83,6 +83,27 @@ def test_the_same_table_as_parquet(deepemotion: Deepemotion, pictures: Path, che
     assert table.schema.metadata == {b"model": b"tiny@0.0.1", b"model_sha256": sha256}
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_checkpoint_that_abstains_has_more_columns(
+    deepemotion: Deepemotion, tmp_path: Path, judging_path: Path, suffix: str
+) -> None:
+    for name, colour in {"a": (0, 0, 0), "b": (20, 230, 20), "c": (128, 128, 128)}.items():
+        (tmp_path / f"{name}.png").write_bytes(plain(colour))
+    out = tmp_path / f"scores.{suffix}"
+    assert deepemotion("score", ".", "--out", out, "--checkpoint", judging_path).exit_code == 0
+    table = rows(out) if suffix == "csv" else parquet.read_table(out).to_pylist()
+    more = ["dominant", "entropy", "valence", "novelty", "abstained", "width", "height"]
+    assert list(table[0]) == ["path", *LABELS, *more]
+    assert [row["abstained"] for row in table] == ["unfamiliar", "", "flat"]
+    for row in table:
+        (found,) = map(
+            json.loads,
+            deepemotion("predict", row["path"], "--json", "--checkpoint", judging_path).stdout.splitlines(),
+        )
+        for name in ("entropy", "valence", "novelty"):
+            assert float(row[name]) == pytest.approx(found[name], abs=1e-5)
+
+
 def test_a_list_keeps_its_order_and_its_repetitions(deepemotion: Deepemotion, pictures: Path) -> None:
     names = ["pictures/f.png", "pictures/a.png", "pictures/nothing.png", "pictures/f.png", "pictures/c.jpg"]
     (pictures / "list.txt").write_text("\n".join(names) + "\n\n")

@@ -76,11 +76,14 @@ def test_a_prediction_says_what_the_service_says(
     asking: Client, client: httpx.Client, checkpoint_path: Path
 ) -> None:
     data = encoded(noise((60, 20)), "JPEG")
-    said = client.post("/predict", content=data).json()
+    said = client.post("/predict", content=data, params={"top_k": 2}).json()
     prediction = asking.predict(data, request_id="mine-1")
     assert list(prediction.distribution) == list(LABELS)
     assert prediction.distribution == said["distribution"]
     assert prediction.dominant == Dominant(**said["dominant"])
+    assert prediction.top(2) == tuple(Dominant(**each) for each in said["top"])
+    assert (prediction.entropy, prediction.valence) == (said["entropy"], None)
+    assert (prediction.novelty, prediction.abstained, prediction.abstained_because) == (None, False, None)
     assert prediction.model == ModelName("tiny", "0.0.1", sha256_of(checkpoint_path))
     assert prediction.image == ImageFacts(60, 20, "JPEG")
     assert prediction.request_id == "mine-1"

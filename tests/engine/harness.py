@@ -32,7 +32,7 @@ def coloured(red: int, green: int, blue: int) -> Pixels:
 
 
 RED, GREEN, BLUE = coloured(230, 20, 20), coloured(20, 230, 20), coloured(20, 20, 230)
-GREY, WHITE = coloured(128, 128, 128), coloured(255, 255, 255)
+GREY, WHITE, BLACK = coloured(128, 128, 128), coloured(255, 255, 255), coloured(0, 0, 0)
 
 
 @dataclass

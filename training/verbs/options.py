@@ -83,6 +83,12 @@ def add_fit_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weight-decay", type=float, default=default.weight_decay)
     verb.add_argument("--dropout", type=float, default=default.dropout)
     verb.add_argument("--augment", type=_names, default=default.augment, help="flip,crop,turn,light,colour")
+    verb.add_argument("--teacher", default=default.teacher, help="a file that `teacher` made, to imitate")
+    verb.add_argument("--teacher-weight", type=float, default=default.teacher_weight)
+    verb.add_argument("--mixup", type=float, default=default.mixup, help="strength of blending; 0: none")
+    verb.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default=default.precision, help="of phase two"
+    )
     verb.add_argument("--workers", type=int, default=0, help="processes that decode")
     verb.add_argument("--seed", type=int, default=default.seed)
 

@@ -1,0 +1,119 @@
+// The model card: what GET /v1/model says, as text, tables and plots.
+
+import { confusion, reliability, scores } from "./plots.js";
+import { Refusal, ask, receive } from "./service.js";
+
+const at = (id) => document.getElementById(id);
+
+const MEANING = {
+  accuracy: ["dominant emotion right", true],
+  accuracy_when_clear: ["the same, where more than half of the raters agreed", true],
+  balanced_accuracy: ["mean over the emotions of the share found", true],
+  kl: ["KL divergence of the rated from the predicted shares, in nats", false],
+  chebyshev: ["largest difference of a share", false],
+  cosine: ["cosine similarity of the shares", true],
+  intersection: ["mass that the rated and the predicted shares have in common", true],
+  calibration_error: ["share predicted for the dominant emotion against the raters' own", false],
+};
+const LEVELS = {
+  chance: "every emotion equally likely",
+  majority: "always the most common dominant emotion of the training pictures",
+  mean: "always the mean shares of the training pictures",
+  raters: "each picture's own ratings, against as many votes drawn from them: the noise of the ratings, which no predictor can pass",
+};
+
+const words = (name) => name.replaceAll("_", " ");
+const figure = (value) => (typeof value === "number" ? value.toFixed(3) : "");
+
+function element(tag, text = "", children = []) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  made.append(...children);
+  return made;
+}
+
+function table(caption, heads, rows) {
+  const head = element("tr", "", heads.map((text) => Object.assign(element("th", text), { scope: "col" })));
+  const body = rows.map(([first, ...rest]) => element("tr", "", [first, ...rest]));
+  return element("table", "", [element("caption", caption), element("thead", "", [head]), element("tbody", "", body)]);
+}
+
+const rowHead = (text, small = "") =>
+  Object.assign(element("th", text, small ? [element("small", small)] : []), { scope: "row" });
+const number = (text) => Object.assign(element("td", text), { className: "number" });
+
+function pairs(entries) {
+  return entries.flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
+}
+
+function show({ card, sha256, devices }) {
+  at("description").textContent = `${card.description}.`;
+  at("facts").append(
+    ...pairs([
+      ["Name", `${card.name}, version ${card.version}, made on ${card.created}`],
+      ["Emotions", card.labels.join(", ")],
+      ["Learned", card.target === "distribution" ? "the shares of raters" : "the dominant emotion of each picture"],
+      ["Looks at", `${card.input_size} × ${card.input_size} pixels, the whole photo stretched to fit`],
+      ["Temperature", card.temperature.toFixed(3)],
+      ["Runs on", devices.join(", ")],
+      ["SHA-256", sha256],
+    ]),
+  );
+  at("limits").textContent = card.limits;
+  showScores(card);
+  showData(card);
+  at("command").textContent = card.command;
+  const versions = Object.entries(card.versions).map(([name, version]) => `${name} ${version}`);
+  at("versions").textContent = `Made with ${versions.join(", ")}; seed ${card.seed}.`;
+  showPlots(card.plots);
+}
+
+function showScores({ split, note, scores: measured, references }) {
+  at("tested").textContent =
+    `Scored on ${split.test} pictures that were neither trained on nor used for any choice, with 95 % intervals. ` +
+    `The training used ${split.train} pictures, and ${split.validation} others to choose by.`;
+  at("note").textContent = note;
+  const levels = Object.keys(references);
+  const rows = Object.entries(measured).map(([name, score]) => [
+    rowHead(words(name), [MEANING[name]?.[0], MEANING[name]?.[1] === false && "lower is better"].filter(Boolean).join("; ")),
+    number(`${figure(score.value)} (${figure(score.low)} to ${figure(score.high)})`),
+    ...levels.map((level) => number(figure(references[level][name]))),
+  ]);
+  at("scores").append(table("The same as a table", ["figure", "this model", ...levels], rows));
+  at("levels").append(...pairs(levels.map((level) => [level, LEVELS[level] ?? ""])));
+  const better = (name) => MEANING[name]?.[1];
+  at("plots").append(scores(measured, references, { words, better }));
+}
+
+function showData({ data, start_weights: start }) {
+  const rows = data.map(({ name, pictures, terms, citation }) => [
+    rowHead(name, citation),
+    number(pictures.toLocaleString("en")),
+    element("td", terms),
+  ]);
+  at("data").append(table("Sets of rated pictures", ["set", "pictures", "terms of use"], rows));
+  at("start").textContent = `It began with the weights of: ${start}.`;
+}
+
+export function showPlots(plots) {
+  if (plots?.reliability?.length) {
+    at("reliability-plot").append(reliability(plots.reliability));
+    at("reliability").hidden = false;
+  }
+  if (plots?.confusion) {
+    at("confusion-plot").append(confusion(plots.confusion));
+    at("confusion").hidden = false;
+  }
+}
+
+try {
+  show(await receive(await ask("v1/model"), "json"));
+  at("card").hidden = false;
+} catch (error) {
+  if (!(error instanceof Refusal)) throw error;
+  at("refused").textContent = error.title;
+  at("why").textContent = error.advice;
+  at("refusal").hidden = false;
+} finally {
+  at("loading").hidden = true;
+}

@@ -1,0 +1,85 @@
+// Asks the service, and says in a visitor's words why it did not answer.
+
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}.` : "");
+
+// What a visitor can do, by the last part of a problem's type: [title, advice, the same photo may be sent again].
+// The service's own remedies speak to programmers, and are shown for whatever is not listed here.
+const SMALLER = "Save a smaller copy of it and try that: the network looks at a small version anyway.";
+const WORDS = {
+  "unsupported-picture": ["This file is not a picture that can be read.", "Save it as JPEG, PNG or WebP and try that.", false],
+  "unsupported-media-type": ["This file is not a picture that can be read.", "Save it as JPEG, PNG or WebP and try that.", false],
+  "broken-picture": ["This picture is damaged.", "Check that it opens elsewhere, or choose another one.", false],
+  "empty-picture": ["This file is empty.", "Choose another one.", false],
+  "body-too-large": ["This photo is too large.", SMALLER, false],
+  "too-many-pixels": ["This photo is too large.", SMALLER, false],
+  "body-too-slow": ["Sending the photo took too long.", "Try again over a faster connection, or with a smaller copy.", true],
+  "queue-full": ["The service is busy.", "Try again in a moment.", true],
+  busy: ["The service is busy.", "Try again in a moment.", true],
+  "out-of-memory": ["The service is short of memory.", "Try again in a moment, or with a smaller copy.", true],
+  "not-ready": ["The service is not ready yet.", "It is starting or stopping; try again in a moment.", true],
+  stopping: ["The service is stopping.", "Try again in a moment.", true],
+  "device-lost": ["The service had a failure and is recovering.", "Try again in a moment.", true],
+  "deadline-passed": ["The answer took too long.", "The service is busy; try again in a while.", true],
+};
+
+export class Refusal extends Error {
+  // title: what happened; advice: what to do; again: whether the same may be tried again, in how many seconds.
+  constructor({ title, advice, again, seconds = 0, reference = "" }) {
+    super(`${title} ${advice}`);
+    Object.assign(this, { title, advice, again, seconds, reference });
+  }
+}
+
+export async function ask(path, { photo, signal } = {}) {
+  const request = photo && { method: "POST", body: photo, headers: { "Content-Type": "application/octet-stream" } };
+  let response;
+  try {
+    response = await fetch(path, { ...request, signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refusal(unreachable(photo));
+  }
+  if (!response.ok) throw new Refusal(await refusal(response, photo));
+  return response;
+}
+
+// A body can break off like a connection; resolves to what `read` makes of the response.
+export async function receive(response, read) {
+  try {
+    return await response[read]();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refusal(unreachable(null));
+  }
+}
+
+function unreachable(photo) {
+  const large = photo?.size > 10e6 ? ` The photo has ${megabytes(photo.size)}: a smaller copy may get through.` : "";
+  return {
+    title: "The service cannot be reached.",
+    advice: `Check the connection, and that the service runs, then try again.${large}`,
+    again: true,
+  };
+}
+
+async function refusal(response, photo) {
+  const problem = await response.json().catch(() => null);
+  const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "0", 10) || 0;
+  if (!problem?.type) {
+    return { title: `The service answered ${response.status}.`, advice: "Try again.", again: true, seconds };
+  }
+  const known = WORDS[problem.type.split(":").pop()];
+  const reference = response.status === 500 ? `Quote this when you report it: ${problem.request_id}` : "";
+  if (!known) {
+    const advice = `${sentence(problem.detail)} ${sentence(problem.remedy)}`;
+    return { title: sentence(problem.title), advice, again: response.status >= 500, seconds, reference };
+  }
+  const [title, advice, again] = known;
+  const size = response.status === 413 && photo ? sizeOf(problem, photo) : "";
+  return { title, advice: `${size}${advice}`, again, seconds, reference };
+}
+
+function sizeOf(problem, photo) {
+  return problem.type.endsWith("too-many-pixels") ? `${sentence(problem.detail)} ` : `It has ${megabytes(photo.size)}. `;
+}

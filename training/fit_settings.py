@@ -1,0 +1,69 @@
+"""Everything that a training run depends on besides its pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.checkpoint import SMALLEST_SIDE
+from training import pretrained
+from training.augment import DEFAULT as DEFAULT_AUGMENTATIONS
+from training.inception import LAST_BLOCK
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class FitError(Exception):
+    """Training cannot go on; the message says why."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything that a run depends on besides its pictures.
+
+    Attributes:
+        target: learn the raters' whole distribution, or only their most frequent choice.
+        weights: ``torchvision``, or a ``.safetensors`` file of start weights or of an earlier run.
+        reads: Mixed blocks that the last layer reads.
+        side: of the square input, in pixels.
+        head_pictures: at most so many pictures for phase one; 0 for all.
+        epochs: of phase two; 0 leaves the head alone.
+        rate: of the last layer in phase two, at its highest.
+        layer_decay: each block's rate is that of the block after it, times this.
+        batch: pictures in a step.
+        weight_decay: of AdamW.
+        dropout: share of the pooled features dropped in phase two.
+        augment: names from `training.augment`.
+        teacher: a file that ``python -m training teacher`` made, whose features phase two imitates; none by
+            default.
+        teacher_weight: of the imitation beside the cross-entropy.
+        mixup: strength of blending two pictures and their targets in phase two (Zhang et al. 2018, arXiv
+            1710.09412): both parameters of the beta distribution; 0 blends nothing.
+        precision: of the convolutions while training. ``bfloat16`` takes a third of the time on processors
+            that have units for it (AMX, recent GPUs); weights and optimiser stay in single precision.
+        seed: of everything random.
+    """
+
+    target: Literal["distribution", "class"] = "distribution"
+    weights: str = pretrained.TORCHVISION
+    reads: tuple[str, ...] = LAST_BLOCK
+    side: int = 299
+    head_pictures: int = 0
+    epochs: int = 8
+    rate: float = 1e-4
+    layer_decay: float = 0.9
+    batch: int = 16
+    weight_decay: float = 0.05
+    dropout: float = 0.5
+    augment: tuple[str, ...] = DEFAULT_AUGMENTATIONS
+    teacher: str = ""
+    teacher_weight: float = 1.0
+    mixup: float = 0.0
+    precision: Precision = "float32"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.side < SMALLEST_SIDE:
+            raise FitError(
+                f"a side of {self.side} is below {SMALLEST_SIDE}, the least that Inception-V3 takes"
+            )

@@ -1,0 +1,251 @@
+"""The two phases: the new last layer alone, then all layers. `training.fit` says what a run is."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from training.fit_settings import FitError
+from training.head import channels_last, extract, fit_head, soft_cross_entropy
+from training.inception import layer_groups
+from training.pictures import RatedPictures, batches, seeds
+from training.run import restore, save
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torch.utils.data import DataLoader
+
+    from training.affective_set import AffectiveSet, Partition
+    from training.fit_settings import FitSettings
+    from training.inception import EmotionInception
+    from training.pictures import Sample
+    from training.run import Run
+    from training.teacher import Imitation, Teacher
+
+WARM_UP = 0.1
+"""Share of phase two's steps over which the rate rises from zero."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What both phases work on.
+
+    Attributes:
+        rated: with the targets that are learned.
+        partition: of its pictures.
+        settings: of the run.
+        run: its folder.
+        network: that learns.
+        teacher: that it imitates, if any.
+        imitation: what is learned for that, and thrown away at the end.
+        device: of both.
+        workers: processes that decode.
+    """
+
+    rated: AffectiveSet
+    partition: Partition
+    settings: FitSettings
+    run: Run
+    network: EmotionInception
+    device: torch.device
+    workers: int
+    teacher: Teacher | None = None
+    imitation: Imitation | None = None
+
+    @property
+    def whole(self) -> nn.Module:
+        """Everything that a resumed run must find as it was."""
+        if self.imitation is None:
+            return self.network
+        return nn.ModuleDict({"network": self.network, "imitation": self.imitation})
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the settings for what runs inside."""
+        reduced = self.settings.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
+
+    def plain(self, indices: NDArray[np.int64]) -> DataLoader[Sample]:
+        """Pictures as the service sees them, in order."""
+        pictures = RatedPictures(self.rated, indices, side=self.settings.side)
+        return batches(pictures, batch=self.settings.batch, workers=self.workers)
+
+
+def phase_one(job: Job) -> None:
+    """The last layer alone.
+
+    Raises:
+        FitError: it learned nothing.
+    """
+    began = time.monotonic()
+    chosen = job.partition.train
+    if job.settings.head_pictures:
+        order = np.random.default_rng(job.settings.seed).permutation(len(chosen))
+        chosen = chosen[order[: job.settings.head_pictures]]
+    watched = job.partition.validation
+    if not len(watched):  # every picture is trained on; the penalty still has to be chosen with some
+        order = np.random.default_rng(job.settings.seed).permutation(len(chosen))
+        watched, chosen = np.split(chosen[order], [max(1, len(chosen) // 8)])
+    training, validation = (
+        extract(job.network, _shown(job.plain(indices), f"last layer, features of {part}"), job.device)
+        for part, indices in (("train", chosen), ("validation", watched))
+    )
+    job.network.cpu()
+    found = fit_head(job.network, training, validation)
+    job.network.to(job.device)
+    chance = math.log(len(job.rated.labels))
+    if found.validation_loss >= chance:
+        raise FitError(
+            f"the last layer alone reaches {found.validation_loss:.3f} nats on the validation pictures; "
+            f"chance is {chance:.3f}: it learned nothing. Check that labels and pictures belong together"
+        )
+    _report(job.run, "head", 0, (found.train_loss, found.validation_loss), began)
+    meta = _meta(job.run, 0, found.validation_loss)
+    save(job.run.best, job.network, None, meta)
+    save(job.run.last, job.whole, None, meta)
+
+
+def phase_two(job: Job) -> None:
+    """All layers, epoch by epoch from where the run stands."""
+    settings = job.settings
+    optimiser = make_optimiser(job.network, settings, job.imitation)
+    peaks = [group["lr"] for group in optimiser.param_groups]
+    meta = restore(job.run.last, job.whole, optimiser)
+    best = float(meta["best"])
+    for epoch in range(int(meta["epoch"]) + 1, settings.epochs + 1):
+        began = time.monotonic()
+        train_loss = run_epoch(job, optimiser, peaks, epoch)
+        validation_loss = _validate(job)
+        _report(job.run, "all", epoch, (train_loss, validation_loss), began)
+        # Without validation pictures the loss is NaN, the number of epochs settled, the last one the result.
+        improved, best = not validation_loss >= best, min(best, validation_loss)
+        if improved:
+            save(job.run.best, job.network, None, _meta(job.run, epoch, best))
+        save(job.run.last, job.whole, optimiser, _meta(job.run, epoch, best))
+
+
+def run_epoch(job: Job, optimiser: torch.optim.Optimizer, peaks: list[float], epoch: int) -> float:
+    """One pass over the training pictures; the mean loss of its steps, in nats."""
+    settings = job.settings
+    pictures = RatedPictures(
+        job.rated, job.partition.train, side=settings.side, augment=settings.augment, seed=settings.seed
+    )
+    pictures.epoch = epoch
+    shuffle, dropout = seeds(settings.seed, epoch, count=2)
+    torch.manual_seed(dropout)
+    loader = batches(pictures, batch=settings.batch, workers=job.workers, shuffle_seed=shuffle)
+    job.network.train()
+    losses = []
+    for step, (inputs, target) in enumerate(_shown(loader, f"all layers, epoch {epoch}/{settings.epochs}")):
+        done = (epoch - 1 + step / len(loader)) / settings.epochs
+        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+            group["lr"] = peak * schedule(done)
+        optimiser.zero_grad()
+        loss, cross_entropy = _lesson(job, *_blended(inputs, target, settings.mixup))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        losses.append(cross_entropy.item())
+    return float(np.mean(losses))
+
+
+def _blended(inputs: Tensor, target: Tensor, strength: float) -> Sample:
+    """Each picture with another of its batch shining through, and its target likewise."""
+    if not strength:
+        return inputs, target
+    drawn = torch.distributions.Beta(strength, strength).sample().item()
+    share = max(drawn, 1 - drawn)
+    blended = share * inputs.float() + (1 - share) * inputs.flip(0).float()
+    return blended, share * target + (1 - share) * target.flip(0)
+
+
+def _lesson(job: Job, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """What one step minimises, and the cross-entropy in it."""
+    pictures = channels_last(inputs, job.device)
+    with job.autocast():
+        features, last = job.network.features_and_last(pictures)
+        logits = job.network.head(job.network.dropout(features))
+        cross_entropy = soft_cross_entropy(logits.float(), target.to(job.device))
+        if job.teacher is None or job.imitation is None:
+            return cross_entropy, cross_entropy
+        distance = job.imitation(last, job.teacher(pictures))
+    return cross_entropy + job.settings.teacher_weight * distance, cross_entropy
+
+
+def schedule(done: float) -> float:
+    """The rate's factor after a share `done` of all steps: a linear rise, then a cosine to zero."""
+    if done < WARM_UP:
+        return done / WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+
+
+def make_optimiser(
+    network: EmotionInception, settings: FitSettings, imitation: Imitation | None = None
+) -> torch.optim.AdamW:
+    """AdamW with a lower rate for every block further from the last layer."""
+    groups = [
+        {"params": parameters, "lr": settings.rate * settings.layer_decay**depth}
+        for depth, (_, parameters) in enumerate(layer_groups(network))
+    ]
+    if imitation is not None:
+        groups.append(
+            {"params": list(imitation.parameters()), "lr": 10 * settings.rate}
+        )  # it starts from chance
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+
+
+@torch.no_grad()
+def _validate(job: Job) -> float:
+    job.network.eval()
+    if not len(job.partition.validation):
+        return math.nan
+    total = 0.0
+    for inputs, target in _shown(job.plain(job.partition.validation), "validation"):
+        with job.autocast():
+            logits = job.network(channels_last(inputs, job.device))
+        total += soft_cross_entropy(logits.float(), target.to(job.device)).item() * len(target)
+    return total / len(job.partition.validation)
+
+
+def _shown(loader: DataLoader[Sample], what: str) -> Iterable[Sample]:
+    """The loader's batches, with a bar and the time left on the terminal's error stream."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(loader, description=what)
+
+
+def _report(run: Run, phase: str, epoch: int, losses: tuple[float, float], began: float) -> None:
+    row = {
+        "phase": phase,
+        "epoch": epoch,
+        "train_loss": round(losses[0], 5),
+        "validation_loss": round(losses[1], 5),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    run.log(row)
+    Console(stderr=True).print("  ".join(f"{key} {value}" for key, value in row.items()), highlight=False)
+
+
+def _meta(run: Run, epoch: int, best: float) -> dict[str, str]:
+    """Progress, and what `training.pretrained.load` needs to start another run from this one."""
+    record = run.record()
+    return {
+        "epoch": str(epoch),
+        "best": repr(best),
+        "mean": str(record["mean"]),
+        "std": str(record["std"]),
+        "count_border": json.dumps(record["count_border"]),
+        "provenance": str(record["start_weights"]),
+        "learned_from": json.dumps(record["data"]),
+        "commands": "\n".join([*record["earlier_commands"], record.get("command", "")]),
+    }

