@@ -11,7 +11,7 @@ Features are scaled to unit length first, which tells strange pictures apart bet
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,9 +32,7 @@ DIRECTIONS = 64
 PICTURES = 1000
 """So many training pictures tell what is usual; more would only take longer."""
 _SMALLEST = 1e-6  # features that do not vary at all are not divided by nothing
-_LENGTH: Final = (
-    100.0  # of scaled features; near 1, what lies across the directions is lost in half precision
-)
+_LENGTH = 100.0  # of scaled features; near 1, what lies across the directions is lost in half precision
 
 
 class Novelty(nn.Module):
@@ -52,8 +50,10 @@ class Novelty(nn.Module):
 
     def __init__(self, features: Tensor) -> None:
         super().__init__()
+        self.length = _LENGTH  # TorchScript sees no globals
         seen = normalize(features.double()).numpy() * _LENGTH
-        found = PCA(min(DIRECTIONS, len(seen) // 2, seen.shape[1] - 1), svd_solver="full").fit(seen)
+        with np.errstate(invalid="ignore"):  # of features that do not vary, none has a share of the variance
+            found = PCA(min(DIRECTIONS, len(seen) // 2, seen.shape[1] - 1), svd_solver="full").fit(seen)
         along = found.transform(seen)
         across = (np.square(seen - found.mean_).sum(axis=1) - np.square(along).sum(axis=1)).mean()
         for name, values in (
@@ -66,7 +66,7 @@ class Novelty(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Distances ``[N]``, over the root of the number of directions."""
-        moved = normalize(features) * _LENGTH - self.centre
+        moved = normalize(features) * self.length - self.centre
         along = moved @ self.directions
         across = (moved.square().sum(dim=1) - along.square().sum(dim=1)).clamp(min=0.0)
         squared = (along.square() / self.along).mean(dim=1) + across / self.across

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.covariance import EmpiricalCovariance
+from torch.utils.flop_counter import FlopCounterMode
 
 from app.picture import decode
 from tests.training.colours import SIDE, colour_set, parts
 from training.evaluate import outputs_of
 from training.inception import build
-from training.novelty import Novelty, with_novelty
+from training.novelty import JudgingNetwork, Novelty, with_novelty
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def test_usual_features_are_about_1_away_and_strange_ones_further() -> None:
     novelty = Novelty(around(centre, 400, seed=0))
     seen, new = novelty(around(centre, 400, seed=0)), novelty(around(centre, 400, seed=1))
     assert seen.square().mean().item() == pytest.approx(1, abs=1e-3)
-    assert new.square().mean().item() == pytest.approx(1, abs=0.1)
+    assert new.square().mean().item() == pytest.approx(1, abs=0.2)
     strange = around(centre, 50, seed=2)
     strange[:, -1] += 2.0  # little beside what the first three do, but the last one never does it
     assert novelty(strange).min() > new.quantile(0.98)
@@ -110,3 +111,19 @@ def test_half_precision_on_disk_costs_little(start: StartWeights, colour_folder:
     features = torch.rand(8, 2048, generator=torch.Generator().manual_seed(0))
     exact = novelty(features)
     torch.testing.assert_close(novelty.half().float()(features), exact, rtol=0.01, atol=0.0)
+
+
+@torch.no_grad()
+def test_it_adds_little_to_the_file_and_to_the_work(start: StartWeights) -> None:
+    network = build(7, start)
+    features = torch.rand(200, 2048, generator=torch.Generator().manual_seed(0))
+    judging = JudgingNetwork(network, Novelty(features)).eval()
+    values = sum(buffer.numel() for buffer in judging.novelty.buffers())
+    assert values < 0.01 * sum(weight.numel() for weight in network.parameters())
+    pictures = torch.zeros(1, 3, 299, 299, dtype=torch.uint8)
+    counted = []
+    for work in (network, judging.judge):
+        with FlopCounterMode(display=False) as counter:
+            work(pictures)
+        counted.append(counter.get_total_flops())
+    assert counted[0] < counted[1] < 1.001 * counted[0]
