@@ -24,6 +24,7 @@ from app.api import (
     predict,
     problems,
 )
+from app.api import headers as security_headers
 from app.api.deps import Service, make_service
 from app.api.middleware import RequestRecord, UnreadBody
 from app.checkpoint import CheckpointError
@@ -64,7 +65,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(app)
     app.add_middleware(RequestRecord, metrics=counted)
-    app.add_middleware(UnreadBody)  # added last, so outermost: its lingering is not part of a request's time
+    app.add_middleware(UnreadBody)  # outside of the record: its lingering is not part of a request's time
+    security_headers.install(app, chosen.cors_origins)
     return app
 
 

@@ -58,6 +58,20 @@ class Settings(BaseSettings):
     head_seconds: Seconds = Field(
         default=10.0, description="time for a request's line and headers to arrive; later it is cut off"
     )
+    write_seconds: Seconds = Field(
+        default=30.0,
+        description="time in which a client has to read the next 16 KiB of an answer; later it is cut off",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        max_length=4096,
+        description="addresses or networks, with commas, whose X-Forwarded-For is believed; none by default",
+    )
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,255}$")], ...] = Field(
+        default=(),
+        description="other sites whose pages may ask this service, as a JSON list such as "
+        '["https://example.org"]; none by default',
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log line that is written"
     )
