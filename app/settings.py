@@ -45,7 +45,7 @@ class Settings(BaseSettings):
 
     host: str = Field(
         default="127.0.0.1",
-        description="address to listen on; local by default, because the service has no authentication",
+        description="address to listen on; local by default, because without keys_file nobody needs a key",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 takes any free one and logs it")
     max_connections: int = Field(
@@ -162,12 +162,37 @@ class Settings(BaseSettings):
         description="time to finish what was accepted once asked to stop; Kubernetes kills after 30 s",
     )
 
+    keys_file: Path | None = Field(
+        default=None,
+        description="file of hashed API keys, a name and a SHA-256 on each line, as `deepemotion key NAME` "
+        "prints them; read again when it changes. Unset asks nobody for a key",
+    )
+    rate_units: float | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="units of work a second that one API key, or without keys one address, may ask for in "
+        "the long run: 1 for a prediction, 11 for a quick explanation. Unset is no limit",
+    )
+    rate_burst: int = Field(
+        default=60, ge=1, le=1_000_000, description="units that it may ask for at once after a pause"
+    )
+    metrics_need_admin_key: bool = Field(
+        default=False, description="whether GET /metrics wants the admin key, as Prometheus can send it"
+    )
     admin_key: SecretStr | None = Field(
         default=None,
         min_length=16,
         description="what POST /v1/model/reload wants as a bearer token; unset refuses it to everybody, and "
         "SIGHUP remains",
     )
+
+    @model_validator(mode="after")
+    def _metrics_have_a_reader(self) -> Self:
+        if self.metrics_need_admin_key and self.admin_key is None:
+            raise ValueError("metrics_need_admin_key needs an admin_key")
+        return self
 
     @model_validator(mode="after")
     def _one_upload_fits(self) -> Self:
