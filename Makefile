@@ -2,6 +2,7 @@
 # make test             linters, types and tests
 # make test-container   the image, started by compose, answers; needs Docker
 # make chaos            10,000 requests of rude clients while the device's thread is killed every second
+# make test-faults      the container killed under load, bombed, its disk full; needs Docker and the image
 # make test-fuzz        1,020,000 inputs that atheris makes up, for the decoder and the parsers; half an hour
 # make bench            how fast it is beside its peers and the bare network; half an hour, on an idle machine
 # make soak             20,000 predictions, after which memory and open files are as before
@@ -13,7 +14,7 @@ SERVE := .venv/serve
 DEV := .venv/dev
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: serve test lint types test-container chaos soak test-fuzz bench clean
+.PHONY: serve test lint types test-container chaos soak test-faults test-fuzz bench clean
 serve: $(SERVE)/ready-$(TORCH)
 	$(SERVE)/bin/deepemotion serve
 
@@ -35,6 +36,9 @@ chaos: $(DEV)/ready-$(TORCH)
 
 soak: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python -m tests.faults.storm soak --requests 20000
+
+test-faults: $(DEV)/ready-$(TORCH)
+	$(DEV)/bin/python -m tests.faults.containers --compose "$(COMPOSE)"
 
 FUZZ := .venv/fuzz
 test-fuzz: $(FUZZ)/ready
