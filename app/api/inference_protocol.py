@@ -12,10 +12,12 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from app.api.access import identified
 from app.api.deps import AnyService, Service, WarmService
 from app.api.disconnect import while_connected
 from app.api.intake import receive
 from app.api.outputs import filled, outputs
+from app.api.rates import PREDICTION, owe, spend
 from app.api.refusals import BadInference, UnknownModel
 from app.api.tensors import IMAGE, PIXELS, Asked, read
 from app.api.upload import read_body
@@ -98,7 +100,8 @@ async def model_ready(_service: WarmService, model: Named) -> dict[str, Any]:
 @router.post(
     "/models/{model_name}/infer",
     summary="Which emotions do these pictures evoke?",
-    responses=_errors(400, 404, 408, 413, 415, 422, 500, 503, 504),
+    dependencies=[Depends(identified)],
+    responses=_errors(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -116,7 +119,11 @@ async def model_ready(_service: WarmService, model: Named) -> dict[str, Any]:
         }
     },
 )
-@router.post("/models/{model_name}/versions/{model_version}/infer", include_in_schema=False)
+@router.post(
+    "/models/{model_name}/versions/{model_version}/infer",
+    dependencies=[Depends(identified)],
+    include_in_schema=False,
+)
 async def infer(
     request: Request,
     service: WarmService,
@@ -129,6 +136,7 @@ async def infer(
     or as levels of the network's own size, in the input ``pixels``. When one fails, the request fails.
     """
     deadline = time.monotonic() + service.settings.batch_seconds
+    spend(request, service, PREDICTION)
     service.engine.check_room(Kind.PREDICTION, deadline=deadline)
     with service.uploads.share() as take:
         body = await read_body(request, service.settings, take)
@@ -145,7 +153,9 @@ async def _predict(
     request: Request, service: Service, model: Model, asked: Asked, deadline: float
 ) -> list[Prediction]:
     room = asyncio.Semaphore(_AT_ONCE * service.settings.max_batch)
-    pictures = [*(asked.files or ()), *(() if asked.pixels is None else asked.pixels)]
+    pictures: list[bytes | Pixels] = [*(asked.files or ()), *(() if asked.pixels is None else asked.pixels)]
+
+    owe(request, service, PREDICTION * (len(pictures) - 1))
 
     async def one(picture: bytes | Pixels) -> Prediction:
         async with room:
