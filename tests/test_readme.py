@@ -77,7 +77,9 @@ def test_the_answer_that_readme_shows_is_the_one_that_comes(folder: Path, port: 
     found = json.loads(typed(next(text for text in CURLS if "json.tool" in text), folder, port))
     assert list(found["distribution"]) == list(shown["distribution"])
     assert found["distribution"] == pytest.approx(shown["distribution"], abs=1e-3)
-    for name in ("model", "image", "request_id"):
+    assert list(found) == list(shown), "run python docs/write_answer.py"
+    assert found["entropy"] == pytest.approx(shown["entropy"], abs=1e-3)
+    for name in ("model", "image", "request_id", "abstained", "abstained_because"):
         assert found[name] == shown[name]
 
 

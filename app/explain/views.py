@@ -109,7 +109,9 @@ def _sheet(
     cells = []
     for explanation in explanations:
         drawn = overlay(small, explanation, style.palette, style.opacity)
-        cells.append(_above(drawn, _strip(drawn.width, caption_of(explanation, names))))
+        # A sheet is looked at as a whole, so each cell is seen small and its caption must be large.
+        caption = _strip(drawn.width, caption_of(explanation, names), height=_text_height(2 * drawn.width))
+        cells.append(_above(drawn, caption))
     columns = min(COLUMNS, len(cells))
     width, height = cells[0].size
     gap = max(2, width // 50)
@@ -130,9 +132,9 @@ def _legend(width: int, caption: str, palette: Palette) -> Image.Image:
     return _above(_strip(width, caption), words) if caption else words
 
 
-def _strip(width: int, left: str, right: str = "") -> Image.Image:
+def _strip(width: int, left: str, right: str = "", *, height: int | None = None) -> Image.Image:
     """A line of text on white, as wide as asked; too long a text is made smaller."""
-    height = _text_height(width)
+    height = _text_height(width) if height is None else height
     room = width if not right else width // 4
     size = height
     while size > 1 and max(_text_width(text, size) for text in (left, right)) > room - height // 3:
