@@ -1,5 +1,6 @@
 # make serve            the service at http://localhost:8000
 # make test             linters, types and tests
+# make test-schema      ten minutes of requests that the schema allows, and of some that it does not
 # make test-container   the image, started by compose, answers; needs Docker
 # make chaos            10,000 requests of rude clients while the device's thread is killed every second
 # make bench            how fast it is beside its peers and the bare network; half an hour, on an idle machine
@@ -12,7 +13,7 @@ SERVE := .venv/serve
 DEV := .venv/dev
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: serve test lint types test-container chaos soak bench clean
+.PHONY: serve test lint types test-schema test-container chaos soak bench clean
 serve: $(SERVE)/ready-$(TORCH)
 	$(SERVE)/bin/deepemotion serve
 
@@ -28,6 +29,9 @@ types: $(DEV)/ready-$(TORCH)
 
 test-container: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python tests/container.py --compose "$(COMPOSE)"
+
+test-schema: $(DEV)/ready-$(TORCH)
+	$(DEV)/bin/python -m tests.conformance.run --seconds 600
 
 chaos: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python -m tests.faults.storm chaos --requests 10000

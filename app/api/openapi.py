@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app.api.examples import ANSWERS
 from app.api.schemas import ExplanationResponse, PredictionResponse, Problem
+from app.api.tensors import InferRequest
 from app.api.upload import FIELD
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ def install(app: FastAPI) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            # Those that no route returns as its only answer, and those whose example has a null, which
-            # FastAPI drops.
-            for model in (Problem, ExplanationResponse, PredictionResponse):
+            # Those that no route takes or returns alone, and those whose example has a null, which FastAPI
+            # drops.
+            for model in (Problem, ExplanationResponse, PredictionResponse, InferRequest):
                 described = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(described.pop("$defs", {}))
                 schemas[model.__name__] = described

@@ -26,6 +26,9 @@ OIP = "/v2"
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; it is logged, and nobody is there to read it."""
 
+_KEPT = frozenset({"allow", "retry-after", "www-authenticate"})
+"""Headers of a problem that an error of the protocol carries too."""
+
 _HTTP_REMEDIES = {
     404: "see /docs for the paths there are",
     405: "see /docs for the methods of this path",
@@ -108,7 +111,7 @@ def _protocol_error(error: Exception, request_id: str) -> Response:
     response = problem_response(error, request_id)
     problem = problem_of(error, request_id)
     body = {"error": f"{problem.title}: {problem.detail}; {problem.remedy}"}
-    kept = {name: value for name, value in response.headers.items() if name == "retry-after"}
+    kept = {name: value for name, value in response.headers.items() if name in _KEPT}
     return JSONResponse(body, response.status_code, kept)
 
 
