@@ -1,5 +1,6 @@
 # make serve            the service at http://localhost:8000
 # make test             linters, types and tests
+# make test-schema      ten minutes of requests that the schema allows, and of some that it does not
 # make test-container   the image, started by compose, answers; needs Docker
 # make chaos            10,000 requests of rude clients while the device's thread is killed every second
 # make test-faults      the container killed under load, bombed, its disk full; needs Docker and the image
@@ -14,7 +15,7 @@ SERVE := .venv/serve
 DEV := .venv/dev
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: serve test lint types test-container chaos soak test-faults test-fuzz bench clean
+.PHONY: serve test lint types test-schema test-container chaos soak test-faults test-fuzz bench clean
 serve: $(SERVE)/ready-$(TORCH)
 	$(SERVE)/bin/deepemotion serve
 
@@ -30,6 +31,9 @@ types: $(DEV)/ready-$(TORCH)
 
 test-container: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python tests/container.py --compose "$(COMPOSE)"
+
+test-schema: $(DEV)/ready-$(TORCH)
+	$(DEV)/bin/python -m tests.conformance.run --seconds 600
 
 chaos: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python -m tests.faults.storm chaos --requests 10000

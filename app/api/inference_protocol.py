@@ -72,6 +72,11 @@ _INFER = (
 )
 
 
+_RED = (  # a PNG of one pixel, so that the documentation's example can be sent as it is
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mN4JiICAALyAQ9Lv94OAAAAAElFTkSuQmCC"
+)
+
+
 def _errors(*error_classes: type[Exception]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's ``responses``: each problem as the protocol puts it."""
     return {
@@ -174,12 +179,10 @@ async def model_ready(_service: WarmService, model: Named) -> ModelReady:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"type": "object", "required": ["inputs"]},
+                    "schema": {"$ref": "#/components/schemas/InferRequest"},
                     "example": {
                         "id": "42",
-                        "inputs": [
-                            {"name": IMAGE, "shape": [1], "datatype": "BYTES", "data": ["<Base64 of a JPEG>"]}
-                        ],
+                        "inputs": [{"name": IMAGE, "shape": [1], "datatype": "BYTES", "data": [_RED]}],
                     },
                 }
             },

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app.api.examples import ANSWERS
 from app.api.schemas import ExplanationResponse, PredictionResponse, Problem
+from app.api.tensors import InferRequest
 from app.api.upload import FIELD
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ TIMING_HEADER: dict[str, Any] = {
 }
 
 
+_ALWAYS_LOCKED = frozenset({"/v1/model/reload"})
+
+
 def install(app: FastAPI) -> None:
     """Have the application describe itself with these additions."""
 
@@ -96,9 +100,9 @@ def install(app: FastAPI) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            # Those that no route returns as its only answer, and those whose example has a null, which
-            # FastAPI drops.
-            for model in (Problem, ExplanationResponse, PredictionResponse):
+            # Those that no route takes or returns alone, and those whose example has a null, which FastAPI
+            # drops.
+            for model in (Problem, ExplanationResponse, PredictionResponse, InferRequest):
                 described = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(described.pop("$defs", {}))
                 schemas[model.__name__] = described
@@ -106,6 +110,8 @@ def install(app: FastAPI) -> None:
                 for method, operation in methods.items():
                     _show_answers(operation, ANSWERS.get(f"{method.upper()} {path}", {}))
                     _drop_frameworks_refusal(operation)
+                    if path not in _ALWAYS_LOCKED and "security" in operation:
+                        operation["security"].append({})  # a key where the operator has asked for one
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             app.openapi_schema = schema

@@ -26,7 +26,7 @@ OIP = "/v2"
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; it is logged, and nobody is there to read it."""
 
-_KEPT = frozenset({"retry-after", "www-authenticate"})
+_KEPT = frozenset({"allow", "retry-after", "www-authenticate"})
 """Headers of a problem that an error of the protocol carries too."""
 
 _HTTP_REMEDIES = {
