@@ -32,6 +32,7 @@ from app.engine import load_model
 from app.metrics import Metrics
 from app.served import Served
 from app.settings import Settings
+from app.tracing import Tracing, sending_to
 
 logger = logging.getLogger("deepemotion.service")
 
@@ -46,12 +47,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     chosen = settings if settings is not None else Settings()
     counted = Metrics()
+    spans = None if chosen.traces is None else sending_to(chosen.traces)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with _running(chosen, counted) as service:
             app.state.service = service
             yield
+        if spans is not None:
+            await asyncio.to_thread(spans.shutdown)  # which sends what is left
 
     app = FastAPIOffline(
         title="DeepEmotion", version=_version(), description=openapi.DESCRIPTION, lifespan=lifespan
@@ -60,6 +64,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(route.router)
     for route in (predict, explain, batch):  # the first two also under a version, for those who build on it
         app.include_router(route.router, prefix="/v1")
+    if spans is not None:
+        app.add_middleware(Tracing, provider=spans)
     page.install(app)
     problems.install(app)
     openapi.install(app)
