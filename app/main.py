@@ -35,6 +35,7 @@ from app.keys import KeysError
 from app.metrics import Metrics
 from app.served import Served
 from app.settings import Settings
+from app.tracing import Tracing, sending_to
 
 logger = logging.getLogger("deepemotion.service")
 
@@ -49,12 +50,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     chosen = settings if settings is not None else Settings()
     counted = Metrics()
+    spans = None if chosen.traces is None else sending_to(chosen.traces)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with _running(chosen, counted) as service:
             app.state.service = service
             yield
+        if spans is not None:
+            await asyncio.to_thread(spans.shutdown)  # which sends what is left
 
     app = FastAPIOffline(
         title="DeepEmotion", version=_version(), description=openapi.DESCRIPTION, lifespan=lifespan
@@ -68,6 +72,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(route.router)
     for route in (predict, explain, batch):  # the first two also under a version, for those who build on it
         app.include_router(route.router, prefix="/v1", dependencies=known)
+    if spans is not None:
+        app.add_middleware(Tracing, provider=spans)
     page.install(app)
     problems.install(app)
     openapi.install(app)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app import tracing
 from app.picture import MAX_PIXELS
 
 MEBIBYTE = 1024 * 1024
@@ -74,6 +75,13 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log line that is written"
+    )
+
+    traces: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="where OpenTelemetry's traces are sent, by OTLP over HTTP, as "
+        "http://localhost:4318/v1/traces; unset sends none. Needs the extra `tracing`",
     )
 
     max_upload_bytes: int = Field(
@@ -187,6 +195,13 @@ class Settings(BaseSettings):
         description="what POST /v1/model/reload wants as a bearer token; unset refuses it to everybody, and "
         "SIGHUP remains",
     )
+
+    @field_validator("traces")
+    @classmethod
+    def _tracing_is_installed(cls, traces: str | None) -> str | None:
+        if traces is not None and not tracing.installed():
+            raise ValueError("traces need an extra: python -m pip install 'deepemotion[tracing]'")
+        return traces
 
     @model_validator(mode="after")
     def _metrics_have_a_reader(self) -> Self:

@@ -29,6 +29,7 @@ from app.api.refusals import (
 from app.api.schemas import BatchResponse, OnePicture
 from app.api.upload import read_uploads
 from app.engine import EngineStopped, Kind, Model, QueueFull
+from app.tracing import on_device
 
 router = APIRouter(tags=["emotions"])
 
@@ -116,6 +117,7 @@ async def _answer(
         with service.engine.place(Kind.PREDICTION, deadline=deadline):
             received = await receive(request, service, model, upload, deadline=deadline)
             prediction = await service.engine.predict(model, received.pixels, deadline=deadline)
+            on_device(prediction.queue_seconds, prediction.infer_seconds)
     except Exception as error:
         if type(error) not in TABLE:
             raise

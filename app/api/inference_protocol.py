@@ -44,6 +44,7 @@ from app.engine import (
     QueueFull,
 )
 from app.picture import BrokenPicture, EmptyPicture, Pixels, TooManyPixels, UnsupportedPicture
+from app.tracing import on_device
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -233,7 +234,9 @@ async def _predict(
                 if isinstance(picture, bytes):
                     received = await receive(request, service, model, picture, deadline=deadline)
                     picture = received.pixels
-                return await service.engine.predict(model, picture, deadline=deadline)
+                prediction = await service.engine.predict(model, picture, deadline=deadline)
+                on_device(prediction.queue_seconds, prediction.infer_seconds)
+                return prediction
 
     try:
         async with asyncio.TaskGroup() as group:  # the first to fail ends the others

@@ -39,6 +39,7 @@ from app.engine import (
     QueueFull,
 )
 from app.picture import BrokenPicture, EmptyPicture, TooManyPixels, UnsupportedPicture
+from app.tracing import on_device
 
 router = APIRouter(tags=["emotions"])
 
@@ -109,6 +110,7 @@ async def predict(
         decoded = time.monotonic()
         work = service.engine.predict(model, received.pixels, deadline=deadline)
         prediction = await while_connected(request, work)
+    on_device(prediction.queue_seconds, prediction.infer_seconds)
     response.headers.update(
         server_timing(
             decode=decoded - deadline + seconds,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import runpy
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from app.distribution import described
 if TYPE_CHECKING:
     import httpx
 
-COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +99,17 @@ def test_retry_after_is_documented_where_it_is_sent(schema: dict[str, Any]) -> N
 
 
 def test_a_change_is_seen(schema: dict[str, Any]) -> None:
-    committed = json.loads(COMMITTED.read_text("utf-8"))
+    committed = json.loads((DOCS / "openapi.json").read_text("utf-8"))
     before, after = (json.dumps(each, indent=1, sort_keys=True).splitlines() for each in (committed, schema))
     difference = list(islice(difflib.unified_diff(before, after, "committed", "now", lineterm=""), 60))
     assert not difference, "run python docs/write_openapi.py if this is meant:\n" + "\n".join(difference)
+
+
+def test_the_page_tells_of_what_there_is(schema: dict[str, Any]) -> None:
+    page = runpy.run_path(str(DOCS / "write_openapi.py"))["page"](schema)
+    assert (DOCS / "api.md").read_text("utf-8") == page, "run python docs/write_openapi.py"
+    for kind in TABLE.values():
+        assert f"| {kind.status} | `{kind.slug}` |" in page
 
 
 def test_every_answer_has_an_example_of_its_shape(schema: dict[str, Any]) -> None:
