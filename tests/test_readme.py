@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import torch
 from PIL import Image
 
+from app.checkpoint import load
 from app.main import create_app
 from app.settings import Settings
-from tests.api.serving import serving
+from tests.api.process import Process
+from tests.api.serving import PATIENCE, serving, wait_until
+from tests.training.colours import EACH, LABELS, SIDE, draw_folder, write_start_weights
+from training.sources import SourceOptions
+from training.sources import load as load_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,13 +33,16 @@ README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 OFFLINE = [text for language, text in BLOCKS if language == "sh" and "deepemotion predict" in text]
 PYTHON = [text for language, text in BLOCKS if language == "python"]
+TRAINING = [text for language, text in BLOCKS if language == "sh" and "-m training" in text]
+TABLES = [text for language, text in BLOCKS if language == "csv"]
+STARTS = [text for language, text in BLOCKS if language == "sh" and text.startswith(("make ", "docker "))]
 CURLS = [text for language, text in BLOCKS if language == "sh" and "curl" in text]
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """The service as ``make serve`` starts it, on a free port."""
-    settings = Settings(checkpoint=ROOT / "models" / "emotion6.pt", device="cpu")
+    settings = Settings(checkpoint=ROOT / Settings.model_fields["checkpoint"].default, device="cpu")
     with serving(create_app(settings)) as client:
         yield int(httpx.URL(str(client.base_url)).port or 0)
 
@@ -85,7 +94,7 @@ def test_the_answer_that_readme_shows_is_the_one_that_comes(folder: Path, port: 
 
 @pytest.mark.parametrize("block", OFFLINE)
 def test_the_command_line_needs_no_service(block: str, folder: Path) -> None:
-    assert "joy" in typed(block, folder, 0)
+    assert "chelsea.jpg" in typed(block, folder, 0)
     assert (folder / "scores.csv").read_text("utf-8").count("\n") == 4
     with Image.open(folder / "fear-map.png") as drawn:
         assert drawn.format == "PNG"
@@ -97,14 +106,82 @@ def test_the_client(block: str, folder: Path, port: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", lines], cwd=folder, check=True, capture_output=True, text=True, env=os.environ
     )
-    assert done.stdout == "joy\n"
+    picture = (ROOT / "app/web/samples/chelsea.jpg").read_bytes()
+    answer = httpx.post(f"http://127.0.0.1:{port}/predict", content=picture, timeout=PATIENCE).json()
+    assert done.stdout == f"{answer['dominant']['emotion']}\n"
 
 
-@pytest.mark.parametrize("block", [text for language, text in BLOCKS if language == "sh" and "make " in text])
-def test_every_make_target_exists(block: str) -> None:
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in re.findall(r"make (\w[\w-]*)", block):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+def test_every_block_has_a_test() -> None:
+    tested = [*OFFLINE, *PYTHON, *TRAINING, *TABLES, *STARTS, *CURLS]
+    assert [text for language, text in BLOCKS if text not in tested and language != "json"] == []
+    assert len(tested) == len(set(tested))
+    assert sum(language == "json" for language, _ in BLOCKS) == 1  # compared with the answer that comes
+
+
+@pytest.mark.parametrize("block", STARTS)
+def test_what_starts_things(block: str) -> None:
+    """As far as it goes without building environments and images, which other targets of make do."""
+    if block == "docker compose up\n":
+        assert 'run("up"' in (ROOT / "tests" / "container.py").read_text("utf-8")
+        return
+    assert re.fullmatch(r"make \S+\n", block)
+    printed = subprocess.run(
+        ["make", "--dry-run", "--always-make", block.split()[1]],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert printed.splitlines()[-1] in {
+        ".venv/serve/bin/deepemotion serve",  # the process of the training block
+        ".venv/dev/bin/python -m pytest",  # this very run
+    }
+
+
+def test_the_table_is_one(tmp_path: Path) -> None:
+    (block,) = TABLES
+    (tmp_path / "ratings.csv").write_text(block, "utf-8")
+    for row in block.splitlines()[1:]:
+        Image.new("RGB", (8, 8)).save(tmp_path / row.partition(",")[0])
+    rated = load_source("cap_d", tmp_path / "ratings.csv", SourceOptions(near_duplicates=False))
+    assert rated.labels == ("awe", "fear", "joy")
+    assert rated.agreement[1].tolist() == pytest.approx([0.4, 0.55, 0.05])
+
+
+def test_the_training_block_ends_in_a_service_that_answers(tmp_path: Path) -> None:
+    """With thirty tiny pictures and random start weights, so that it takes seconds."""
+    (block,) = TRAINING
+    install, *training, start = block.splitlines()
+    assert install == "python -m pip install -e '.[training]'"  # what the tests run in
+    drawn = draw_folder(tmp_path / "images")
+    rows = [
+        f"{label}/{place:02}.png,20,{','.join('0.8' if other == label else '0.1' for other in LABELS)}"
+        for label in LABELS
+        for place in range(EACH)
+    ]
+    table = [f"picture,raters,{','.join(LABELS)}", *rows]
+    (drawn.parent / "ratings.csv").write_text("\n".join(table) + "\n", "utf-8")
+    weights = write_start_weights(tmp_path / "start.safetensors")
+    tiny = f" --weights {weights} --side {SIDE} --epochs 1 --batch 8 --device cpu"
+    commands = [line + tiny if " fit " in line else line for line in training]
+    assert sum(tiny in line for line in commands) == 1
+    typed("\n".join(commands), tmp_path, 0)
+    (tmp_path / "models" / "mine.md").read_text("utf-8").index("our own")
+
+    setting, *rest = start.split()
+    assert rest == ["make", "serve"]
+    name, _, path = setting.partition("=")
+    served = Process(**{name: str(tmp_path / path), "DEEPEMOTION_DEVICE": "cpu"})
+    try:
+        with httpx.Client(base_url=served.url(), timeout=PATIENCE) as client:
+            wait_until(lambda: client.get("/readyz").is_success)
+            picture = (drawn / "red" / "00.png").read_bytes()
+            answer = client.post("/predict", content=picture).json()
+    finally:
+        served.process.terminate()
+        served.end()
+    assert list(answer["distribution"]) == list(LABELS)
+    assert answer["model"]["sha256"] == load(tmp_path / path, torch.device("cpu")).sha256
 
 
 def test_every_link_leads_somewhere() -> None:

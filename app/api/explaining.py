@@ -22,6 +22,7 @@ from app.explain.heatmap import to_png
 from app.explain.presets import PRESETS
 from app.explain.views import Style, draw
 from app.picture import decode
+from app.tracing import on_device, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,13 +80,16 @@ async def answer(request: Request, service: Service, data: bytes, wish: Wish, de
     decoded = time.monotonic()
     explanations = await _explain(service, received, wish, deadline)
     explained = time.monotonic()
+    queued, inferred = explanations[0].queue_seconds, sum(each.infer_seconds for each in explanations)
+    on_device(queued, inferred)
     make = partial(_described, received.facts) if wish.as_json else partial(_drawn, data, service.settings)
-    said, body = await service.drawing.run(partial(make, explanations, wish), deadline=deadline)
+    with span("render"):
+        said, body = await service.drawing.run(partial(make, explanations, wish), deadline=deadline)
     response = Response(body, media_type="application/json") if wish.as_json else PngResponse(body)
     timing = server_timing(
         decode=decoded - started,
-        queue=explanations[0].queue_seconds,
-        infer=sum(each.infer_seconds for each in explanations),
+        queue=queued,
+        infer=inferred,
         render=time.monotonic() - explained,
     )
     headers = {f"X-DeepEmotion-{name}": quote(value, safe="@") for name, value in said.items()}

@@ -9,30 +9,101 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from app.api.access import LIMITED_ERRORS, identified
 from app.api.deps import AnyService, Service, WarmService
 from app.api.disconnect import while_connected
 from app.api.intake import receive
 from app.api.outputs import filled, outputs
-from app.api.refusals import BadInference, UnknownModel
+from app.api.problems import MEDIA_TYPE, responses
+from app.api.protocol_answers import (
+    InferAnswer,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    ProtocolError,
+    ServerMetadata,
+    ServerReady,
+    TensorMetadata,
+)
+from app.api.rates import PREDICTION, owe, spend
+from app.api.refusals import BadInference, BodyTooLarge, BodyTooSlow, Busy, NotReady, UnknownModel
 from app.api.tensors import IMAGE, PIXELS, Asked, read
 from app.api.upload import read_body
-from app.engine import Kind, Model, Prediction
-from app.picture import Pixels
+from app.engine import (
+    DeadlinePassed,
+    DeviceLost,
+    EngineStopped,
+    Kind,
+    Model,
+    ModelFailed,
+    Prediction,
+    QueueFull,
+)
+from app.picture import BrokenPicture, EmptyPicture, Pixels, TooManyPixels, UnsupportedPicture
+from app.tracing import on_device
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 _AT_ONCE = 2  # as in a batch of files
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The protocol's form of an error, for OpenAPI."""
-    schema = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-    example = {"error": "The inference request cannot be read: the body is not JSON; compare it with ..."}
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {status: {"description": "the protocol's error object", "content": content} for status in statuses}
+_INFER = (
+    BadInference,
+    EmptyPicture,
+    UnknownModel,
+    BodyTooSlow,
+    BodyTooLarge,
+    TooManyPixels,
+    UnsupportedPicture,
+    BrokenPicture,
+    RequestValidationError,
+    ModelFailed,
+    NotReady,
+    QueueFull,
+    Busy,
+    MemoryError,
+    EngineStopped,
+    DeviceLost,
+    DeadlinePassed,
+    *LIMITED_ERRORS,
+)
+
+
+_RED = (  # a PNG of one pixel, so that the documentation's example can be sent as it is
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mN4JiICAALyAQ9Lv94OAAAAAElFTkSuQmCC"
+)
+
+
+def _errors(*error_classes: type[Exception]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's ``responses``: each problem as the protocol puts it."""
+    return {
+        status: {
+            "description": problem["description"],
+            "model": ProtocolError,
+            "content": {"application/json": {"examples": _as_sentences(problem["content"][MEDIA_TYPE])}},
+            "headers": problem.get("headers", {}),
+        }
+        for status, problem in responses(*error_classes).items()
+    }
+
+
+def _as_sentences(problems: dict[str, Any]) -> dict[str, Any]:
+    return {
+        slug: {
+            "summary": shown["summary"],
+            "value": {"error": "{title}: {detail}; {remedy}".format_map(shown["value"])},
+        }
+        for slug, shown in problems["examples"].items()
+    }
+
+
+_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"description": "the outputs, a row for each picture", "model": InferAnswer}
+}
 
 
 def _named(service: AnyService, model_name: str, model_version: str | None = None) -> Model:
@@ -51,72 +122,79 @@ def _named(service: AnyService, model_name: str, model_version: str | None = Non
 Named = Annotated[Model, Depends(_named)]
 
 
-@router.get("", summary="Which server is this?", responses=_errors(500))
-async def server_metadata(request: Request) -> dict[str, Any]:
+@router.get("", summary="Which server is this?", responses=_errors())
+async def server_metadata(request: Request) -> ServerMetadata:
     """Name, version and the protocol extensions that are spoken in full: none."""
-    return {"name": "deepemotion", "version": request.app.version, "extensions": []}
+    return ServerMetadata(name="deepemotion", version=request.app.version, extensions=[])
 
 
-@router.get("/health/live", summary="Is the process alive?", responses=_errors(500))
-async def live() -> dict[str, bool]:
+@router.get("/health/live", summary="Is the process alive?", responses=_errors())
+async def live() -> Live:
     """True while the process can answer."""
-    return {"live": True}
+    return Live(live=True)
 
 
-@router.get("/health/ready", summary="Does the server take requests?", responses=_errors(500, 503))
-async def ready(_service: WarmService) -> dict[str, bool]:
+@router.get("/health/ready", summary="Does the server take requests?", responses=_errors(NotReady))
+async def ready(_service: WarmService) -> ServerReady:
     """503 until the network is warm."""
-    return {"ready": True}
-
-
-@router.get("/models/{model_name}", summary="What does the model take and give?", responses=_errors(404, 500))
-@router.get("/models/{model_name}/versions/{model_version}", include_in_schema=False)
-async def model_metadata(model: Named) -> dict[str, Any]:
-    """Inputs and outputs by name; send one of the two inputs."""
-    side = model.card.input_size
-    return {
-        "name": model.card.name,
-        "versions": [model.card.version],
-        "platform": "pytorch_torchscript",
-        "inputs": [
-            {"name": IMAGE, "datatype": "BYTES", "shape": [-1]},
-            {"name": PIXELS, "datatype": "UINT8", "shape": [-1, side, side, 3]},
-        ],
-        "outputs": outputs(model.card),
-    }
+    return ServerReady(ready=True)
 
 
 @router.get(
-    "/models/{model_name}/ready", summary="Does the model take requests?", responses=_errors(404, 500, 503)
+    "/models/{model_name}", summary="What does the model take and give?", responses=_errors(UnknownModel)
+)
+@router.get("/models/{model_name}/versions/{model_version}", include_in_schema=False)
+async def model_metadata(model: Named) -> ModelMetadata:
+    """Inputs and outputs by name; send one of the two inputs."""
+    side = model.card.input_size
+    return ModelMetadata(
+        name=model.card.name,
+        versions=[model.card.version],
+        platform="pytorch_torchscript",
+        inputs=[
+            TensorMetadata(name=IMAGE, datatype="BYTES", shape=[-1]),
+            TensorMetadata(name=PIXELS, datatype="UINT8", shape=[-1, side, side, 3]),
+        ],
+        outputs=[TensorMetadata(**output) for output in outputs(model.card)],
+    )
+
+
+@router.get(
+    "/models/{model_name}/ready",
+    summary="Does the model take requests?",
+    responses=_errors(UnknownModel, NotReady),
 )
 @router.get("/models/{model_name}/versions/{model_version}/ready", include_in_schema=False)
-async def model_ready(_service: WarmService, model: Named) -> dict[str, Any]:
+async def model_ready(_service: WarmService, model: Named) -> ModelReady:
     """503 until the network is warm."""
-    return {"name": model.card.name, "ready": True}
+    return ModelReady(name=model.card.name, ready=True)
 
 
 @router.post(
     "/models/{model_name}/infer",
     summary="Which emotions do these pictures evoke?",
-    responses=_errors(400, 404, 408, 413, 415, 422, 500, 503, 504),
+    dependencies=[Depends(identified)],
+    responses=_ANSWER | _errors(*_INFER),
     openapi_extra={
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"type": "object", "required": ["inputs"]},
+                    "schema": {"$ref": "#/components/schemas/InferRequest"},
                     "example": {
                         "id": "42",
-                        "inputs": [
-                            {"name": IMAGE, "shape": [1], "datatype": "BYTES", "data": ["<Base64 of a JPEG>"]}
-                        ],
+                        "inputs": [{"name": IMAGE, "shape": [1], "datatype": "BYTES", "data": [_RED]}],
                     },
                 }
             },
         }
     },
 )
-@router.post("/models/{model_name}/versions/{model_version}/infer", include_in_schema=False)
+@router.post(
+    "/models/{model_name}/versions/{model_version}/infer",
+    dependencies=[Depends(identified)],
+    include_in_schema=False,
+)
 async def infer(
     request: Request,
     service: WarmService,
@@ -129,6 +207,7 @@ async def infer(
     or as levels of the network's own size, in the input ``pixels``. When one fails, the request fails.
     """
     deadline = time.monotonic() + service.settings.batch_seconds
+    spend(request, service, PREDICTION)
     service.engine.check_room(Kind.PREDICTION, deadline=deadline)
     with service.uploads.share() as take:
         body = await read_body(request, service.settings, take)
@@ -145,7 +224,9 @@ async def _predict(
     request: Request, service: Service, model: Model, asked: Asked, deadline: float
 ) -> list[Prediction]:
     room = asyncio.Semaphore(_AT_ONCE * service.settings.max_batch)
-    pictures = [*(asked.files or ()), *(() if asked.pixels is None else asked.pixels)]
+    pictures: list[bytes | Pixels] = [*(asked.files or ()), *(() if asked.pixels is None else asked.pixels)]
+
+    owe(request, service, PREDICTION * (len(pictures) - 1))
 
     async def one(picture: bytes | Pixels) -> Prediction:
         async with room:
@@ -153,7 +234,9 @@ async def _predict(
                 if isinstance(picture, bytes):
                     received = await receive(request, service, model, picture, deadline=deadline)
                     picture = received.pixels
-                return await service.engine.predict(model, picture, deadline=deadline)
+                prediction = await service.engine.predict(model, picture, deadline=deadline)
+                on_device(prediction.queue_seconds, prediction.infer_seconds)
+                return prediction
 
     try:
         async with asyncio.TaskGroup() as group:  # the first to fail ends the others

@@ -11,6 +11,7 @@ from fastapi import Header
 
 from app.api.schemas import ImageFacts
 from app.picture import Pixels, decode
+from app.tracing import span
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -66,7 +67,8 @@ async def receive(
         MemoryError: there is not enough memory for the picture.
     """
     work = partial(_prepare, data, service.settings.max_pixels, side=model.card.input_size)
-    received = await service.decoding.run(work, deadline=deadline)
+    with span("decode"):
+        received = await service.decoding.run(work, deadline=deadline)
     service.metrics.decode_seconds.observe(received.seconds)
     request.state.picture = received.facts.model_dump()
     return received

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.openapi.utils import get_openapi
 
+from app.api.examples import ANSWERS
 from app.api.schemas import ExplanationResponse, PredictionResponse, Problem
+from app.api.tensors import InferRequest
 from app.api.upload import FIELD
 
 if TYPE_CHECKING:
@@ -86,6 +88,9 @@ TIMING_HEADER: dict[str, Any] = {
 }
 
 
+_ALWAYS_LOCKED = frozenset({"/v1/model/reload"})
+
+
 def install(app: FastAPI) -> None:
     """Have the application describe itself with these additions."""
 
@@ -95,13 +100,35 @@ def install(app: FastAPI) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            # Those that no route returns as its only answer, and those whose example has a null, which
-            # FastAPI drops.
-            for model in (Problem, ExplanationResponse, PredictionResponse):
+            # Those that no route takes or returns alone, and those whose example has a null, which FastAPI
+            # drops.
+            for model in (Problem, ExplanationResponse, PredictionResponse, InferRequest):
                 described = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(described.pop("$defs", {}))
                 schemas[model.__name__] = described
+            for path, methods in schema["paths"].items():
+                for method, operation in methods.items():
+                    _show_answers(operation, ANSWERS.get(f"{method.upper()} {path}", {}))
+                    _drop_frameworks_refusal(operation)
+                    if path not in _ALWAYS_LOCKED and "security" in operation:
+                        operation["security"].append({})  # a key where the operator has asked for one
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign] # the way that FastAPI documents
+
+
+def _show_answers(operation: dict[str, Any], answers: dict[str, tuple[str, Any]]) -> None:
+    if answers:
+        operation["responses"]["200"]["content"]["application/json"]["examples"] = {
+            name: {"summary": summary, "value": value} for name, (summary, value) in answers.items()
+        }
+
+
+def _drop_frameworks_refusal(operation: dict[str, Any]) -> None:
+    """FastAPI adds its own 422 to each route with parameters, also where any text is valid."""
+    refusal = operation["responses"].get("422", {}).get("content", {}).get("application/json", {})
+    if refusal.get("schema") == {"$ref": "#/components/schemas/HTTPValidationError"}:
+        del operation["responses"]["422"]

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.checkpoint import Card
 from app.distribution import Reason
 
-_REQUEST_ID = "0b6f4c1f9f0e4b0e8f6f7a5f2d3c1b0a"
+REQUEST_ID = "0b6f4c1f9f0e4b0e8f6f7a5f2d3c1b0a"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-_EXAMPLE: dict[str, Any] = {
+PREDICTION: dict[str, Any] = {
     "distribution": {
         "anger": 0.02,
         "disgust": 0.03,
@@ -26,10 +26,10 @@ _EXAMPLE: dict[str, Any] = {
     "novelty": 12.4,
     "abstained": False,
     "abstained_because": None,
-    "valence": 0.62,
+    "valence": 0.476,
     "model": {"name": "emotion6", "version": "1.0.0", "sha256": _SHA256},
     "image": {"width": 1280, "height": 853, "format": "JPEG"},
-    "request_id": _REQUEST_ID,
+    "request_id": REQUEST_ID,
 }
 _TOP = "the most probable emotions, as many as `top_k` asked for; null without it"
 _ENTROPY = (
@@ -83,7 +83,7 @@ class ImageFacts(_Answer):
 class PredictionResponse(_Answer):
     """Which emotions a picture evokes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [PREDICTION]})
 
     distribution: dict[str, float] = Field(
         description="probability of each emotion, in the order of the checkpoint's card; they sum to 1"
@@ -177,7 +177,7 @@ class EmotionEvidence(_Answer):
     map: RawMap | None = None
 
 
-_EVIDENCE: dict[str, Any] = {
+EXPLANATION: dict[str, Any] = {
     "explanations": [
         {
             "emotion": "joy",
@@ -194,16 +194,16 @@ _EVIDENCE: dict[str, Any] = {
         }
     ],
     "settings": "quick",
-    "model": _EXAMPLE["model"],
-    "image": _EXAMPLE["image"],
-    "request_id": _REQUEST_ID,
+    "model": PREDICTION["model"],
+    "image": PREDICTION["image"],
+    "request_id": REQUEST_ID,
 }
 
 
 class ExplanationResponse(_Answer):
     """Which parts of a picture evoke an emotion, for programs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [_EVIDENCE]})
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [EXPLANATION]})
 
     explanations: list[EmotionEvidence] = Field(
         min_length=1, description="one; for a sheet one an emotion, the most probable first"

@@ -144,7 +144,9 @@ def test_another_model(client: httpx.Client, path: str) -> None:
 def test_other_errors_have_the_protocols_form_too(client: httpx.Client) -> None:
     assert "JPEG, PNG or WebP" in refusal(client.post(INFER, json=image(plain(), b"hello")), 415)
     refusal(client.get("/v2/nothing"), 404)
-    refusal(client.get(INFER), 405)
+    response = client.get(INFER)
+    refusal(response, 405)
+    assert response.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("cut", [1, 3, 10])

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import difflib
+import json
 import re
+import runpy
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.api import protocol_answers, schemas
 from app.api.errors import TABLE
 from app.api.problems import MEDIA_TYPE
-from app.api.schemas import ExplanationResponse, PredictionResponse, Problem
+from app.api.schemas import ExplanationResponse, ModelResponse, PredictionResponse, Problem
+from app.distribution import described
 
 if TYPE_CHECKING:
     import httpx
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +71,8 @@ def test_every_error_is_documented_with_an_example(schema: dict[str, Any]) -> No
     everything = {kind.slug for kind in TABLE.values()}
     only_explain = {"unknown-emotion", "unknown-view", "contradiction"}
     operators = {"not-allowed", "admin-disabled", "checkpoint-refused", "beyond-repair"}
+    assert "not-allowed" in documented["GET /metrics"]
+    assert documented["GET /v1/model"] == {"key-needed", "keys-unreadable", "internal"}
     everything -= {"bad-inference", "unknown-model"}
     assert documented["POST /explain"] == everything - operators
     assert documented["POST /predict"] == everything - operators - only_explain
@@ -84,7 +95,71 @@ def test_examples_of_problems_are_problems(schema: dict[str, Any]) -> None:
 def test_retry_after_is_documented_where_it_is_sent(schema: dict[str, Any]) -> None:
     for operation in operations(schema).values():
         for status, response in operation["responses"].items():
-            assert ("Retry-After" in response.get("headers", {})) == (status == "503")
+            assert ("Retry-After" in response.get("headers", {})) == (status in {"429", "503"})
+
+
+def test_a_change_is_seen(schema: dict[str, Any]) -> None:
+    committed = json.loads((DOCS / "openapi.json").read_text("utf-8"))
+    before, after = (json.dumps(each, indent=1, sort_keys=True).splitlines() for each in (committed, schema))
+    difference = list(islice(difflib.unified_diff(before, after, "committed", "now", lineterm=""), 60))
+    assert not difference, "run python docs/write_openapi.py if this is meant:\n" + "\n".join(difference)
+
+
+def test_the_page_tells_of_what_there_is(schema: dict[str, Any]) -> None:
+    page = runpy.run_path(str(DOCS / "write_openapi.py"))["page"](schema)
+    assert (DOCS / "api.md").read_text("utf-8") == page, "run python docs/write_openapi.py"
+    for kind in TABLE.values():
+        assert f"| {kind.status} | `{kind.slug}` |" in page
+
+
+def test_every_answer_has_an_example_of_its_shape(schema: dict[str, Any]) -> None:
+    shown = set()
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            for status, response in operation["responses"].items():
+                for media_type, content in response["content"].items():
+                    if media_type.startswith("image/") or "example" in content:
+                        continue  # a picture is told of by its headers; the metrics are text
+                    name = content["schema"]["$ref"].rpartition("/")[2]
+                    shape = getattr(schemas, name, None) or getattr(protocol_answers, name)
+                    assert content["examples"], f"{method} {path} {status}"
+                    for example in content["examples"].values():
+                        shape.model_validate(example["value"])
+                        shown.add(name)
+    assert shown >= {"BatchResponse", "Health", "InferAnswer", "ModelMetadata", "ModelResponse", "Ready"}
+
+
+def test_nothing_is_documented_that_no_route_answers(schema: dict[str, Any]) -> None:
+    assert not {"HTTPValidationError", "ValidationError"} & set(schema["components"]["schemas"])
+    assert "422" not in schema["paths"]["/v2/models/{model_name}"]["get"]["responses"]
+
+
+def test_the_examples_of_predictions_add_up(schema: dict[str, Any]) -> None:
+    (of_model,) = content_of(schema, "/v1/model", "get").values()
+    card = ModelResponse.model_validate(of_model["value"]).card
+    for example in content_of(schema, "/predict", "post").values():
+        value = example["value"]
+        shares, top = list(value["distribution"].values()), value["top"]
+        told = described(card, shares, value["novelty"], None if top is None else len(top))
+        for name, expected in told.items():
+            if name in {"entropy", "valence"}:
+                assert value[name] == pytest.approx(expected, abs=1e-4)
+            else:
+                assert value[name] == expected
+
+
+def content_of(schema: dict[str, Any], path: str, method: str) -> dict[str, Any]:
+    """The examples of a route's answer."""
+    content = schema["paths"][path][method]["responses"]["200"]["content"]["application/json"]
+    examples: dict[str, Any] = content["examples"]
+    return examples
+
+
+def test_the_protocols_errors_are_shown_as_they_come(client: httpx.Client, schema: dict[str, Any]) -> None:
+    responses = schema["paths"]["/v2/models/{model_name}"]["get"]["responses"]
+    shown = responses["404"]["content"]["application/json"]["examples"]["unknown-model"]["value"]["error"]
+    came = client.get("/v2/models/other").json()["error"]
+    assert came == shown.replace("emotion6, version 1", "tiny, version 0.0.1")
 
 
 def test_the_example_of_an_answer_is_one(schema: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Does the service do what its schema says? schemathesis finds out."""

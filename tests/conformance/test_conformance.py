@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.conformance.run import ask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from app.settings import Settings
+
+SECONDS = 15
+"""Of asking; ``make test-schema`` asks for longer."""
+
+
+def test_the_service_does_what_its_schema_says(base_settings: Settings, judging_path: Path) -> None:
+    settings = base_settings.model_copy(update={"checkpoint": judging_path})
+    report, counted = ask(
+        settings, "--max-time", str(SECONDS), "--max-examples", "5", "--no-shrink", "--seed", "6"
+    )
+    assert report.returncode == 0, report.stdout
+    for route, status in (("/predict", "200"), ("/predict", "4"), ("/v1/model", "405")):
+        seen = re.compile(rf'route="{route}",status="{status}')  # else it has asked nothing worth asking
+        assert any(map(seen.search, counted)), (route, status, counted)
