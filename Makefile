@@ -3,6 +3,8 @@
 # make test-schema      ten minutes of requests that the schema allows, and of some that it does not
 # make test-container   the image, started by compose, answers; needs Docker
 # make chaos            10,000 requests of rude clients while the device's thread is killed every second
+# make test-faults      the container killed under load, bombed, its disk full; needs Docker and the image
+# make test-fuzz        1,020,000 inputs that atheris makes up, for the decoder and the parsers; half an hour
 # make bench            how fast it is beside its peers and the bare network; half an hour, on an idle machine
 # make soak             20,000 predictions, after which memory and open files are as before
 # Each sets up what it needs. TORCH=cuda takes the build of PyTorch for NVIDIA GPUs.
@@ -13,7 +15,7 @@ SERVE := .venv/serve
 DEV := .venv/dev
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: serve test lint types test-schema test-container chaos soak bench clean
+.PHONY: serve test lint types test-schema test-container chaos soak test-faults test-fuzz bench clean
 serve: $(SERVE)/ready-$(TORCH)
 	$(SERVE)/bin/deepemotion serve
 
@@ -38,6 +40,19 @@ chaos: $(DEV)/ready-$(TORCH)
 
 soak: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python -m tests.faults.storm soak --requests 20000
+
+test-faults: $(DEV)/ready-$(TORCH)
+	$(DEV)/bin/python -m tests.faults.containers --compose "$(COMPOSE)"
+
+FUZZ := .venv/fuzz
+test-fuzz: $(FUZZ)/ready
+	$(FUZZ)/bin/python -m tests.fuzz.run --runs $(or $(RUNS),340000)
+
+# Without torch: only the decoder and the parsers are fuzzed, and atheris wants CPython 3.11 to 3.13.
+$(FUZZ)/ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(FUZZ)
+	$(FUZZ)/bin/pip install --quiet atheris fastapi httpx numpy pillow pydantic-settings python-multipart
+	touch $@
 
 PEERS := .venv/peers
 bench: $(DEV)/ready-$(TORCH) $(SERVE)/ready-$(TORCH) $(PEERS)/ready-$(TORCH)

@@ -1,16 +1,22 @@
-"""One client's connection: uvicorn's, with the two limits that uvicorn lacks.
+"""One client's connection: uvicorn's, with the three limits that uvicorn lacks.
 
-uvicorn waits for the head of a request for ever, and takes any number of connections. A client that sends
-one byte of a head a minute, on each of thousands of connections, would take every file that the process may
-open (Slowloris). Bodies have their own deadline, in `app.api.upload`.
+uvicorn waits for the head of a request for ever, waits for ever for a client to read its answer, and takes
+any number of connections. A client that sends one byte of a head a minute, or never reads, on each of
+thousands of connections, would take every file that the process may open (Slowloris). Bodies have their own
+deadline, in `app.api.upload`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import uuid
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import h11
+from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.api.headers import SECURITY
+from app.api.problems import problem_response
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,15 +26,19 @@ if TYPE_CHECKING:
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
+_READ_AT_LEAST = 16 * 1024
+"""Bytes of an answer that a client has to read within each `write_seconds`."""
 
 
 class Connection(H11Protocol):
-    """Closes itself when a request's head is not there in time, or when there are too many already."""
+    """Closes itself when a head or the reading of an answer takes too long, or when there are too many."""
 
     head_seconds: ClassVar[float]
+    write_seconds: ClassVar[float]
     most: ClassVar[int]
 
     _deadline: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first head is due from now on."""
@@ -50,7 +60,37 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is due any more."""
         self._stop_waiting()
+        if self._reading is not None:
+            self._reading.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """So much is unread that the kernel takes no more."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def on_response_complete(self) -> None:
+        """What is written need not be read yet, and closing would wait for that."""
+        super().on_response_complete()
+        self._expect_reading()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours says it as every other error is said
+        """What is not HTTP is answered with a problem, as every other mistake."""
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:  # an answer has begun, so none fits
+            self.transport.close()
+            return
+        request_id = uuid.uuid4().hex
+        problem = problem_response(HTTPException(400), request_id)
+        headers = [*problem.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        headers += [(name.lower().encode(), value.encode()) for name, value in SECURITY.items()]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(problem.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+        self._expect_reading()
 
     def _expect_head(self) -> None:
         self._deadline = self.loop.call_later(self.head_seconds, self._give_up)
@@ -65,8 +105,33 @@ class Connection(H11Protocol):
         if self.conn.their_state is h11.IDLE:
             self.transport.close()
 
+    def _expect_reading(self) -> None:
+        if self._reading is None and (unread := self.transport.get_write_buffer_size()):
+            self._reading = self.loop.call_later(self.write_seconds, self._look, unread, self.cycle)
+
+    def _look(self, before: int, cycle: object) -> None:
+        """Has enough been read? A later answer than the one that was looked at adds to what is unread."""
+        self._reading = None
+        unread = self.transport.get_write_buffer_size()
+        if cycle is self.cycle and unread > max(0, before - _READ_AT_LEAST):
+            self.transport.abort()
+        else:
+            self._expect_reading()
+
+
+def proxy_options(settings: Settings) -> dict[str, Any]:
+    """What uvicorn is to believe of proxies; by itself it believes any process of this machine."""
+    return {
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": settings.trusted_proxies,
+    }
+
 
 def connection_class(settings: Settings) -> type[Connection]:
     """The class that uvicorn is to make a connection of, with the limits of the settings."""
-    limits = {"head_seconds": settings.head_seconds, "most": settings.max_connections}
+    limits = {
+        "head_seconds": settings.head_seconds,
+        "write_seconds": settings.write_seconds,
+        "most": settings.max_connections,
+    }
     return type("Connection", (Connection,), limits)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.api import (
@@ -24,11 +24,14 @@ from app.api import (
     predict,
     problems,
 )
+from app.api import headers as security_headers
+from app.api.access import identified
 from app.api.deps import Service, make_service
 from app.api.middleware import RequestRecord, UnreadBody
 from app.checkpoint import CheckpointError
 from app.devices import choose_devices
 from app.engine import load_model
+from app.keys import KeysError
 from app.metrics import Metrics
 from app.served import Served
 from app.settings import Settings
@@ -60,17 +63,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(
         title="DeepEmotion", version=_version(), description=openapi.DESCRIPTION, lifespan=lifespan
     )
-    for route in (predict, explain, health, model, metrics, inference_protocol):
+    known = [
+        Depends(identified)
+    ]  # before anything is read; the model's and the protocol's routes say it alone
+    for route in (predict, explain):
+        app.include_router(route.router, dependencies=known)
+    for route in (health, model, metrics, inference_protocol):
         app.include_router(route.router)
     for route in (predict, explain, batch):  # the first two also under a version, for those who build on it
-        app.include_router(route.router, prefix="/v1")
+        app.include_router(route.router, prefix="/v1", dependencies=known)
     if spans is not None:
         app.add_middleware(Tracing, provider=spans)
     page.install(app)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(RequestRecord, metrics=counted)
-    app.add_middleware(UnreadBody)  # added last, so outermost: its lingering is not part of a request's time
+    app.add_middleware(UnreadBody)  # outside of the record: its lingering is not part of a request's time
+    security_headers.install(app, chosen.cors_origins)
     return app
 
 
@@ -80,10 +89,10 @@ async def _running(settings: Settings, counted: Metrics) -> AsyncIterator[Servic
     try:
         devices = choose_devices(settings.device, settings.threads)
         first = await asyncio.to_thread(load_model, settings.checkpoint, [device.torch for device in devices])
-    except CheckpointError as error:
+        service = make_service(settings, first, devices, counted)
+    except (CheckpointError, KeysError) as error:
         logger.error("cannot start: %s", error)  # noqa: TRY400 - the message is enough; the server adds a stack
         raise
-    service = make_service(settings, first, devices, counted)
     service.engine.start(first)
     announcing = asyncio.create_task(_announce(service))
     try:

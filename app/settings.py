@@ -46,7 +46,7 @@ class Settings(BaseSettings):
 
     host: str = Field(
         default="127.0.0.1",
-        description="address to listen on; local by default, because the service has no authentication",
+        description="address to listen on; local by default, because without keys_file nobody needs a key",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 takes any free one and logs it")
     max_connections: int = Field(
@@ -58,6 +58,20 @@ class Settings(BaseSettings):
     )
     head_seconds: Seconds = Field(
         default=10.0, description="time for a request's line and headers to arrive; later it is cut off"
+    )
+    write_seconds: Seconds = Field(
+        default=30.0,
+        description="time in which a client has to read the next 16 KiB of an answer; later it is cut off",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        max_length=4096,
+        description="addresses or networks, with commas, whose X-Forwarded-For is believed; none by default",
+    )
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,255}$")], ...] = Field(
+        default=(),
+        description="other sites whose pages may ask this service, as a JSON list such as "
+        '["https://example.org"]; none by default',
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log line that is written"
@@ -156,6 +170,25 @@ class Settings(BaseSettings):
         description="time to finish what was accepted once asked to stop; Kubernetes kills after 30 s",
     )
 
+    keys_file: Path | None = Field(
+        default=None,
+        description="file of hashed API keys, a name and a SHA-256 on each line, as `deepemotion key NAME` "
+        "prints them; read again when it changes. Unset asks nobody for a key",
+    )
+    rate_units: float | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="units of work a second that one API key, or without keys one address, may ask for in "
+        "the long run: 1 for a prediction, 11 for a quick explanation. Unset is no limit",
+    )
+    rate_burst: int = Field(
+        default=60, ge=1, le=1_000_000, description="units that it may ask for at once after a pause"
+    )
+    metrics_need_admin_key: bool = Field(
+        default=False, description="whether GET /metrics wants the admin key, as Prometheus can send it"
+    )
     admin_key: SecretStr | None = Field(
         default=None,
         min_length=16,
@@ -169,6 +202,12 @@ class Settings(BaseSettings):
         if traces is not None and not tracing.installed():
             raise ValueError("traces need an extra: python -m pip install 'deepemotion[tracing]'")
         return traces
+
+    @model_validator(mode="after")
+    def _metrics_have_a_reader(self) -> Self:
+        if self.metrics_need_admin_key and self.admin_key is None:
+            raise ValueError("metrics_need_admin_key needs an admin_key")
+        return self
 
     @model_validator(mode="after")
     def _one_upload_fits(self) -> Self:

@@ -53,6 +53,7 @@ def configure(level: str) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines tell what EXIF says
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each malformed form
 
 

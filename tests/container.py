@@ -107,7 +107,19 @@ def check_container(compose: list[str], environment: dict[str, str]) -> None:
     assert status == "healthy", status
     assert ask("id", "-u").stdout.strip() == "10001"
     assert ask("touch", "models/new").returncode != 0
-    print("healthy, not root, nothing writable")
+    assert ask("touch", "/opt/new").returncode != 0
+    process = dict(line.split(":\t", 1) for line in ask("cat", "/proc/1/status").stdout.splitlines())
+    assert {process[name] for name in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}, process
+    assert process["NoNewPrivs"] == "1"
+    text = subprocess.run(["docker", "inspect", container], text=True, capture_output=True, check=True).stdout
+    (facts,) = json.loads(text)
+    limits = facts["HostConfig"]
+    assert limits["ReadonlyRootfs"]
+    assert limits["Memory"] == limits["MemorySwap"] > 0
+    assert limits["PidsLimit"] == 256
+    (binding,) = limits["PortBindings"]["8000/tcp"]
+    assert binding["HostIp"] == "127.0.0.1"
+    print("healthy, not root, nothing writable, no capabilities, memory and processes limited, local port")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 
+from app.api.access import LIMITED_ERRORS
 from app.api.deps import RequestId, Service, WarmService, model_name
 from app.api.disconnect import while_connected
 from app.api.errors import TABLE
@@ -14,6 +15,7 @@ from app.api.intake import UsefulSeconds, receive, server_timing, time_allowed
 from app.api.openapi import PICTURES_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import TopK, answered
 from app.api.problems import problem_of, responses
+from app.api.rates import PREDICTION, owe, spend
 from app.api.refusals import (
     BadMultipart,
     BodyTooLarge,
@@ -32,6 +34,7 @@ from app.tracing import on_device
 router = APIRouter(tags=["emotions"])
 
 _WHOLE = (
+    *LIMITED_ERRORS,
     BadMultipart,
     BodyTooSlow,
     BodyTooLarge,
@@ -76,10 +79,12 @@ async def predict_batch(
     """
     model = service.served.current
     seconds = time_allowed(service.settings.batch_seconds, useful)
+    spend(request, service, PREDICTION)
     service.engine.check_room(Kind.PREDICTION, deadline=time.monotonic() + seconds)
     with service.uploads.share() as take:
         uploads = await read_uploads(request, service.settings, take)
         began = time.monotonic()
+        owe(request, service, PREDICTION * (len(uploads) - 1))
         work = _answer_all(request, service, model, uploads, deadline=began + seconds, top_k=top_k)
         results = await while_connected(request, work)
     response.headers.update(server_timing(total=time.monotonic() - began))

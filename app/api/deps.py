@@ -8,12 +8,14 @@ from typing import Annotated
 import torch
 from fastapi import Depends, Request
 
+from app.api.rates import Buckets
 from app.api.refusals import NotReady
 from app.api.schemas import ModelName
 from app.api.upload import UploadMemory
 from app.api.workers import Workers
 from app.devices import Device
 from app.engine import Engine, EngineLimits, Model
+from app.keys import Keys
 from app.metrics import Metrics
 from app.served import Served
 from app.settings import Settings
@@ -29,6 +31,8 @@ class Service:
     metrics: Metrics
     uploads: UploadMemory
     decoding: Workers
+    keys: Keys | None
+    buckets: Buckets | None
     drawing: Workers  # apart from decoding, so that drawing a large heat map holds up no prediction
 
 
@@ -38,7 +42,13 @@ def model_name(model: Model) -> ModelName:
 
 
 def make_service(settings: Settings, model: Model, devices: Sequence[Device], metrics: Metrics) -> Service:
-    """The parts with the limits that the settings give them."""
+    """The parts with the limits that the settings give them.
+
+    Raises:
+        KeysError: the file of keys cannot be used.
+    """
+    rate = settings.rate_units
+    keys = Keys(settings.keys_file) if settings.keys_file is not None else None
     limits = EngineLimits(
         max_batch=settings.max_batch,
         max_predictions=settings.max_predictions,
@@ -66,6 +76,8 @@ def make_service(settings: Settings, model: Model, devices: Sequence[Device], me
         decoding=Workers(
             "decode", threads=settings.decode_threads, most=settings.max_predictions + explanations
         ),
+        keys=keys,
+        buckets=Buckets(rate, settings.rate_burst) if rate is not None else None,
         drawing=Workers("draw", threads=1, most=explanations),
     )
 

@@ -18,10 +18,12 @@ from app.api.refusals import (
     BodyTooSlow,
     Busy,
     Contradiction,
+    KeyNeeded,
     MissingFile,
     NotAllowed,
     NotReady,
     TooManyFiles,
+    TooOften,
     UnknownEmotion,
     UnknownModel,
     UnknownView,
@@ -29,6 +31,7 @@ from app.api.refusals import (
 )
 from app.checkpoint import CheckpointError
 from app.engine import DeadlinePassed, DeviceLost, EngineStopped, ModelFailed, QueueFull
+from app.keys import KeysError
 from app.picture import BrokenPicture, EmptyPicture, TooManyPixels, UnsupportedPicture
 
 
@@ -143,6 +146,30 @@ TABLE: dict[type[Exception], Kind] = {
         "There is no such view",
         "choose one that is allowed, or leave the parameter out",
         "there is no such view; choose one of: overlay, heatmap, dream, pair, sheet",
+    ),
+    KeyNeeded: Kind(
+        401,
+        "key-needed",
+        "An API key is needed",
+        "send yours as a bearer token: Authorization: Bearer <key>; whoever runs the service gives them out",
+        "the API key is missing or not known here",
+    ),
+    TooOften: Kind(
+        429,
+        "too-often",
+        "You have asked too much in too short a time",
+        f"{_LATER}; an explanation counts as many predictions",
+        "you have asked for as much as one client may in this time",
+        retry_after=1.0,
+    ),
+    KeysError: Kind(
+        503,
+        "keys-unreadable",
+        "The service cannot tell who may ask",
+        f"{_LATER}; if it goes on, tell whoever runs the service",
+        "the file of API keys cannot be used at the moment",
+        fixed_detail=True,
+        retry_after=5.0,
     ),
     NotAllowed: Kind(
         401,

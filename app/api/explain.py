@@ -14,6 +14,7 @@ from app.api.intake import UsefulSeconds, time_allowed
 from app.api.openapi import PICTURE_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import PICTURE_ERRORS
 from app.api.problems import responses
+from app.api.rates import EXPLANATION, spend
 from app.api.refusals import Contradiction, UnknownEmotion, UnknownView
 from app.api.upload import read_upload
 from app.engine import Kind
@@ -135,6 +136,8 @@ async def explain(
     if query.view == "sheet" and query.emotion is not None:
         raise Contradiction("a sheet shows all emotions, so none can be chosen")
     seconds = time_allowed(service.settings.explain_seconds, useful)
+    emotions = len(model.card.labels) if query.view == "sheet" else 1
+    spend(request, service, EXPLANATION[query.quality] * emotions)
     service.engine.check_room(Kind.EXPLANATION, deadline=time.monotonic() + seconds)
     with service.uploads.share() as take:
         data = await read_upload(request, service.settings, take)

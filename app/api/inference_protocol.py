@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from app.api.access import LIMITED_ERRORS, identified
 from app.api.deps import AnyService, Service, WarmService
 from app.api.disconnect import while_connected
 from app.api.intake import receive
@@ -28,6 +29,7 @@ from app.api.protocol_answers import (
     ServerReady,
     TensorMetadata,
 )
+from app.api.rates import PREDICTION, owe, spend
 from app.api.refusals import BadInference, BodyTooLarge, BodyTooSlow, Busy, NotReady, UnknownModel
 from app.api.tensors import IMAGE, PIXELS, Asked, read
 from app.api.upload import read_body
@@ -67,6 +69,7 @@ _INFER = (
     EngineStopped,
     DeviceLost,
     DeadlinePassed,
+    *LIMITED_ERRORS,
 )
 
 
@@ -170,6 +173,7 @@ async def model_ready(_service: WarmService, model: Named) -> ModelReady:
 @router.post(
     "/models/{model_name}/infer",
     summary="Which emotions do these pictures evoke?",
+    dependencies=[Depends(identified)],
     responses=_ANSWER | _errors(*_INFER),
     openapi_extra={
         "requestBody": {
@@ -186,7 +190,11 @@ async def model_ready(_service: WarmService, model: Named) -> ModelReady:
         }
     },
 )
-@router.post("/models/{model_name}/versions/{model_version}/infer", include_in_schema=False)
+@router.post(
+    "/models/{model_name}/versions/{model_version}/infer",
+    dependencies=[Depends(identified)],
+    include_in_schema=False,
+)
 async def infer(
     request: Request,
     service: WarmService,
@@ -199,6 +207,7 @@ async def infer(
     or as levels of the network's own size, in the input ``pixels``. When one fails, the request fails.
     """
     deadline = time.monotonic() + service.settings.batch_seconds
+    spend(request, service, PREDICTION)
     service.engine.check_room(Kind.PREDICTION, deadline=deadline)
     with service.uploads.share() as take:
         body = await read_body(request, service.settings, take)
@@ -215,7 +224,9 @@ async def _predict(
     request: Request, service: Service, model: Model, asked: Asked, deadline: float
 ) -> list[Prediction]:
     room = asyncio.Semaphore(_AT_ONCE * service.settings.max_batch)
-    pictures = [*(asked.files or ()), *(() if asked.pixels is None else asked.pixels)]
+    pictures: list[bytes | Pixels] = [*(asked.files or ()), *(() if asked.pixels is None else asked.pixels)]
+
+    owe(request, service, PREDICTION * (len(pictures) - 1))
 
     async def one(picture: bytes | Pixels) -> Prediction:
         async with room:

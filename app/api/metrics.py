@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
+from app.api.access import metrics_reader
 from app.api.deps import AnyService
 from app.api.problems import responses
+from app.api.refusals import NotAllowed
 from app.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operation"])
@@ -24,7 +26,11 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/metrics", summary="Counters and timings", response_class=Response, responses=_ANSWER | responses()
+    "/metrics",
+    summary="Counters and timings",
+    dependencies=[Depends(metrics_reader)],
+    response_class=Response,
+    responses=_ANSWER | responses(NotAllowed),
 )
 async def metrics(service: AnyService) -> Response:
     """Requests, lines, batches, gradient steps, refusals, failures, the checkpoint and the process."""

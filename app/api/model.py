@@ -1,13 +1,12 @@
 """``GET /v1/model``: what the checkpoint says of itself. ``POST /v1/model/reload``: the next one."""
 
-import hmac
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import ValidationError
 
+from app.api.access import ACCESS_ERRORS, admin, identified
 from app.api.deps import AnyService, WarmService
 from app.api.problems import responses
 from app.api.refusals import AdminDisabled, BodyTooLarge, BodyTooSlow, NotAllowed, NotReady
@@ -18,27 +17,13 @@ from app.engine import Model
 
 router = APIRouter(prefix="/v1", tags=["model"])
 
-_BEARER = HTTPBearer(auto_error=False, description="the service's DEEPEMOTION_ADMIN_KEY")
 
-
-def admin(
-    service: AnyService, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-) -> None:
-    """Let nobody pass but who sends the admin key.
-
-    Raises:
-        AdminDisabled: there is none.
-        NotAllowed: none was sent, or another.
-    """
-    key = service.settings.admin_key
-    if key is None:
-        raise AdminDisabled("no admin key is configured, so nobody may do this over HTTP")
-    sent = given.credentials if given is not None else ""
-    if not hmac.compare_digest(sent.encode(), key.get_secret_value().encode()):
-        raise NotAllowed("the admin key is missing or wrong")
-
-
-@router.get("/model", summary="Which checkpoint answers, and how good is it?", responses=responses())
+@router.get(
+    "/model",
+    summary="Which checkpoint answers, and how good is it?",
+    dependencies=[Depends(identified)],
+    responses=responses(*ACCESS_ERRORS),
+)
 async def model(service: AnyService) -> ModelResponse:
     """The card: labels, training data and its terms, scores with intervals, limits; digest and devices."""
     return _described(service.served.current)

@@ -88,6 +88,9 @@ TIMING_HEADER: dict[str, Any] = {
 }
 
 
+_ALWAYS_LOCKED = frozenset({"/v1/model/reload"})
+
+
 def install(app: FastAPI) -> None:
     """Have the application describe itself with these additions."""
 
@@ -107,6 +110,8 @@ def install(app: FastAPI) -> None:
                 for method, operation in methods.items():
                     _show_answers(operation, ANSWERS.get(f"{method.upper()} {path}", {}))
                     _drop_frameworks_refusal(operation)
+                    if path not in _ALWAYS_LOCKED and "security" in operation:
+                        operation["security"].append({})  # a key where the operator has asked for one
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             app.openapi_schema = schema

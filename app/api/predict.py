@@ -8,11 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
+from app.api.access import LIMITED_ERRORS
 from app.api.deps import RequestId, Service, WarmService, model_name
 from app.api.disconnect import while_connected
 from app.api.intake import Received, UsefulSeconds, receive, server_timing, time_allowed
 from app.api.openapi import PICTURE_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.problems import responses
+from app.api.rates import PREDICTION, spend
 from app.api.refusals import (
     BadMultipart,
     BodyTooLarge,
@@ -42,6 +44,7 @@ from app.tracing import on_device
 router = APIRouter(tags=["emotions"])
 
 PICTURE_ERRORS: tuple[type[Exception], ...] = (
+    *LIMITED_ERRORS,
     EmptyPicture,
     BadMultipart,
     BodyTooSlow,
@@ -100,6 +103,7 @@ async def predict(
     """
     model = service.served.current
     seconds = time_allowed(service.settings.predict_seconds, useful)
+    spend(request, service, PREDICTION)
     service.engine.check_room(Kind.PREDICTION, deadline=time.monotonic() + seconds)
     with ExitStack() as held:
         received, deadline = await _take_in(request, service, model, seconds, held)

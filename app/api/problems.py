@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.api.errors import TABLE, Kind, kind_of
-from app.api.refusals import UnknownChoice
+from app.api.refusals import TooOften, UnknownChoice
 from app.api.schemas import Problem
 from app.engine import QueueFull
 from app.telemetry import log_failure
@@ -45,9 +45,11 @@ def problem_response(error: Exception, request_id: str) -> Response:
     """The response for an error: its row of the table, filled in."""
     kind = _kind(error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    retry_after = error.retry_after if isinstance(error, QueueFull) else kind.retry_after
+    retry_after = error.retry_after if isinstance(error, QueueFull | TooOften) else kind.retry_after
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    if kind.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     body = problem_of(error, request_id).model_dump(exclude_none=True)
     return ProblemResponse(body, status_code=kind.status, headers=headers)
 

@@ -76,6 +76,22 @@ class BeyondRepair(ApiError):
     """Threads of the device hang that nothing within the process can end."""
 
 
+class KeyNeeded(ApiError):
+    """The API key is missing or none that is known."""
+
+
+class TooOften(ApiError):
+    """The client has asked for as much as it may.
+
+    Attributes:
+        retry_after: seconds until there is room for what it asked.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__("you have asked for as much as one client may in this time")
+
+
 class NotAllowed(ApiError):
     """The admin key is missing or wrong."""
 

@@ -20,6 +20,7 @@ import typer
 from app.cli.card import card
 from app.cli.doctor import doctor
 from app.cli.explain import explain
+from app.cli.key import key
 from app.cli.predict import predict
 from app.cli.score import score
 from app.cli.serve import serve
@@ -45,7 +46,7 @@ def _root() -> None:
     """Which emotions a picture evokes, and which parts of it do so."""
 
 
-for _verb in (serve, predict, explain, score, card, doctor):
+for _verb in (serve, predict, explain, score, card, doctor, key):
     cli.command(epilog=EPILOG)(_verb)
 
 

@@ -30,7 +30,7 @@ def serve(
     import uvicorn
 
     from app import telemetry
-    from app.connection import connection_class
+    from app.connection import connection_class, proxy_options
     from app.main import create_app
 
     telemetry.configure(settings.log_level)
@@ -46,6 +46,7 @@ def serve(
         log_level=settings.log_level,
         access_log=False,  # the service writes its own line for each request
         server_header=False,
+        **proxy_options(settings),
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
 

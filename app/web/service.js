@@ -20,6 +20,9 @@ const WORDS = {
   "not-ready": ["The service is not ready yet.", "It is starting or stopping; try again in a moment.", true],
   stopping: ["The service is stopping.", "Try again in a moment.", true],
   "device-lost": ["The service had a failure and is recovering.", "Try again in a moment.", true],
+  "key-needed": ["This service asks for a key.", "Whoever runs it gives them out; try again with yours.", true],
+  "keys-unreadable": ["The service cannot tell who may ask.", "Try again in a moment.", true],
+  "too-often": ["That was too much at once.", "Try again in a moment.", true],
   "deadline-passed": ["The answer took too long.", "The service is busy; try again in a while.", true],
 };
 
@@ -32,16 +35,58 @@ export class Refusal extends Error {
 }
 
 export async function ask(path, { photo, signal } = {}) {
-  const request = photo && { method: "POST", body: photo, headers: { "Content-Type": "application/octet-stream" } };
-  let response;
+  let response = await send(path, photo, signal);
+  while (response.status === 401) {
+    const key = await askForKey(sessionStorage.getItem(KEY) !== null);
+    if (!key) break;
+    sessionStorage.setItem(KEY, key);
+    response = await send(path, photo, signal);
+  }
+  if (!response.ok) throw new Refusal(await refusal(response, photo));
+  return response;
+}
+
+// Kept until the tab is closed, and sent to this service alone.
+const KEY = "deepemotion-key";
+
+async function send(path, photo, signal) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
+  if (photo) headers["Content-Type"] = "application/octet-stream";
   try {
-    response = await fetch(path, { ...request, signal });
+    return await fetch(path, { method: photo ? "POST" : "GET", body: photo, headers, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(unreachable(photo));
   }
-  if (!response.ok) throw new Refusal(await refusal(response, photo));
-  return response;
+}
+
+let asking = null; // two requests that need a key at once ask for it once
+
+function askForKey(refused) {
+  asking ??= new Promise((resolve) => {
+    const dialog = document.createElement("dialog");
+    dialog.innerHTML = `<form method="dialog"><p><label for="key">This service asks for a key.</label></p>
+      <p id="key-refused" role="alert"></p>
+      <p><input id="key" type="password" autocomplete="off" spellcheck="false" pattern="[!-~]+" required></p>
+      <p class="hint">Whoever runs the service gives them out. It is forgotten when this tab is closed.</p>
+      <p><button id="key-send">Go on</button> <button id="key-cancel" type="button">Cancel</button></p></form>`;
+    const input = dialog.querySelector("#key");
+    dialog.querySelector("#key-refused").textContent = refused ? "The last key is not known here." : "";
+    dialog.querySelector("#key-cancel").addEventListener("click", () => dialog.close());
+    dialog.querySelector("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      dialog.close(input.value.trim());
+    });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      asking = null;
+      resolve(dialog.returnValue);
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+  return asking;
 }
 
 // A body can break off like a connection; resolves to what `read` makes of the response.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import uvicorn
 
-from app.connection import connection_class
+from app.connection import connection_class, proxy_options
 from app.main import create_app
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def serving(
 ) -> Iterator[httpx.Client]:
     """Run an application under uvicorn and yield a client of it; with settings, within their limits."""
     http = connection_class(settings) if settings is not None else "h11"
+    proxies = proxy_options(settings) if settings is not None else {}
     config = uvicorn.Config(
-        app, port=0, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=5
+        app, port=0, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=5, **proxies
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="server")

@@ -1,7 +1,8 @@
-"""Slow and many connections (Slowloris)."""
+"""Connections that are slow to ask or to read, many, or not HTTP (Slowloris)."""
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from contextlib import ExitStack, closing
@@ -9,23 +10,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.serving import service, wait_until
+from app.api.headers import SECURITY
+from app.main import create_app
+from tests.api.serving import service, serving, wait_until
 from tests.pictures import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from app.settings import Settings
 
 HEAD_SECONDS = 1.0
+WRITE_SECONDS = 1.0
 MOST = 12
 
 
 @pytest.fixture
 def client(base_settings: Settings) -> Iterator[httpx.Client]:
-    limits = {"head_seconds": HEAD_SECONDS, "max_connections": MOST}
+    limits = {"head_seconds": HEAD_SECONDS, "write_seconds": WRITE_SECONDS, "max_connections": MOST}
     with service(base_settings.model_copy(update=limits)) as client:
         yield client
 
@@ -90,3 +95,82 @@ def test_too_many_connections_are_turned_away_and_room_comes_back(client: httpx.
         assert sum(answer.startswith(b"HTTP/1.1 503") for answer in answers) >= 3
         assert all(b"Retry-After: 1" in answer for answer in answers if answer)
     wait_until(lambda: client.get("/healthz").status_code == 200)
+
+
+LARGE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+def reader_of_little(client: httpx.Client) -> socket.socket:
+    """A connection that has asked for tens of megabytes, with room for a few kilobytes of them."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect((client.base_url.host, client.base_url.port or 80))
+    connection.sendall(LARGE * 20)
+    return connection
+
+
+def read_until_reset(connection: socket.socket, pause: float = 0.0) -> int:
+    total = 0
+    try:
+        while chunk := connection.recv(65536):
+            total += len(chunk)
+            time.sleep(pause)
+    except ConnectionResetError:
+        pass
+    return total
+
+
+def test_a_client_that_never_reads_is_cut_off_while_others_are_served(client: httpx.Client) -> None:
+    with closing(reader_of_little(client)) as connection:
+        for _ in range(4):
+            assert client.post("/predict", content=plain()).status_code == 200
+            time.sleep(WRITE_SECONDS)
+        assert read_until_reset(connection) < 20 * len(client.get(LARGE.split()[1].decode()).content)
+
+
+def test_a_client_that_reads_slowly_is_borne_with(client: httpx.Client) -> None:
+    with closing(reader_of_little(client)) as connection:
+        end = time.monotonic() + 4 * WRITE_SECONDS
+        while time.monotonic() < end:
+            assert connection.recv(65536)
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nbad header\r\n\r\n", b"\x16\x03\x01\r\n\r\n"]
+)
+def test_what_is_not_http_is_answered_with_a_problem(client: httpx.Client, sent: bytes) -> None:
+    with closing(connect(client)) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    problem = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-")
+    assert b"content-type: application/problem+json" in head
+    assert f"x-request-id: {problem['request_id']}".encode() in head
+    assert all(f"{name.lower()}: {value}".encode() in head for name, value in SECURITY.items())
+    assert problem["type"] == "urn:deepemotion:problem:bad-request"
+
+
+def test_nobody_is_believed_about_whom_a_request_comes_from(base_settings: Settings) -> None:
+    app = create_app(base_settings)
+    seen: list[str] = []
+
+    class See:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                seen.append(scope["client"][0])
+            await self.app(scope, receive, send)
+
+    app.add_middleware(See)
+    for trusted in ("", "127.0.0.1"):
+        settings = base_settings.model_copy(update={"trusted_proxies": trusted})
+        with serving(app, settings, wait_for_warmth=False) as client:
+            client.get("/healthz", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert seen == ["127.0.0.1", "203.0.113.7"]

@@ -71,6 +71,8 @@ def test_every_error_is_documented_with_an_example(schema: dict[str, Any]) -> No
     everything = {kind.slug for kind in TABLE.values()}
     only_explain = {"unknown-emotion", "unknown-view", "contradiction"}
     operators = {"not-allowed", "admin-disabled", "checkpoint-refused", "beyond-repair"}
+    assert "not-allowed" in documented["GET /metrics"]
+    assert documented["GET /v1/model"] == {"key-needed", "keys-unreadable", "internal"}
     everything -= {"bad-inference", "unknown-model"}
     assert documented["POST /explain"] == everything - operators
     assert documented["POST /predict"] == everything - operators - only_explain
@@ -93,7 +95,7 @@ def test_examples_of_problems_are_problems(schema: dict[str, Any]) -> None:
 def test_retry_after_is_documented_where_it_is_sent(schema: dict[str, Any]) -> None:
     for operation in operations(schema).values():
         for status, response in operation["responses"].items():
-            assert ("Retry-After" in response.get("headers", {})) == (status == "503")
+            assert ("Retry-After" in response.get("headers", {})) == (status in {"429", "503"})
 
 
 def test_a_change_is_seen(schema: dict[str, Any]) -> None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from training.affective_set import AffectiveSet
 
 FIGURES = {
-    "accuracy", "accuracy_when_clear", "balanced_accuracy", "macro_f1", "kl", "chebyshev", "clark", "canberra",
-    "cosine", "intersection", "negative_log_likelihood", "brier", "calibration_error",
+    "accuracy", "accuracy_when_clear", "balanced_accuracy", "macro_f1", "kl", "chebyshev", "clark",
+    "canberra", "cosine", "intersection", "negative_log_likelihood", "brier", "calibration_error",
     "classwise_calibration_error",
 }  # fmt: skip
 

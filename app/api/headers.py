@@ -1,0 +1,85 @@
+"""What every answer tells a browser: how little it may do with it, and which other sites may read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cache-Control": "no-store",  # an answer tells of somebody's photo
+}
+"""Of an answer that says nothing else itself, as the pages do."""
+
+_DOCUMENTATION = (
+    # Swagger and ReDoc start by a script in the page, and ReDoc searches in a worker of its own making.
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; font-src 'self'; worker-src blob:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+_DOCUMENTATION_PATHS = ("/docs", "/redoc")
+_FILES = ("/web/", "/static-offline-docs/")
+"""Below these are files that are the same for everybody, and may be kept."""
+
+_READABLE = (
+    "Retry-After",
+    "Server-Timing",
+    "X-Request-ID",
+    "X-DeepEmotion-Completeness-Error",
+    "X-DeepEmotion-Emotion",
+    "X-DeepEmotion-Evidence",
+    "X-DeepEmotion-Imbalance",
+    "X-DeepEmotion-Model",
+    "X-DeepEmotion-Probability",
+    "X-DeepEmotion-Settings",
+)
+
+
+class SecurityHeaders:
+    """Adds `SECURITY` to each answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; anything else passes unseen."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path: str = scope["path"]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if path in _DOCUMENTATION_PATHS:
+                    headers["Content-Security-Policy"] = _DOCUMENTATION
+                for name, value in SECURITY.items():
+                    if name != "Cache-Control" or not path.startswith(_FILES):
+                        headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def install(app: FastAPI, origins: Sequence[str]) -> None:
+    """Have every answer carry them, and let pages of these origins ask and read."""
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-DeepEmotion-Timeout", "X-Request-ID"],
+            expose_headers=list(_READABLE),
+        )
+    app.add_middleware(SecurityHeaders)

@@ -1,0 +1,192 @@
+"""The container under load while something goes wrong: killed, bombed, its disk full.
+
+Run by ``make test-faults``; prints what it saw, and ends with 1 if an answer was wrong or the service did not
+come back. The image has to be there: ``docker compose build``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from PIL import Image
+from skimage import data
+
+from tests.container import wait_until_ready
+from tests.pictures import png_bomb
+from tests.security.test_bombs import real_bomb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEMORY = "2g"
+BOMBS = 60
+BEFORE, AFTER = 5.0, 20.0
+"""Seconds of load before the kill, and after the service has come back."""
+
+
+class Load:
+    """Clients that ask the same again and again, and what each was answered."""
+
+    def __init__(self, url: str, clients: int = 4) -> None:
+        photo = Image.fromarray(data.coffee())  # type: ignore[no-untyped-call]
+        file = io.BytesIO()
+        photo.save(file, "JPEG")
+        self.picture = file.getvalue()
+        self.outcomes: list[tuple[float, str]] = []
+        self._url = url
+        self._over = threading.Event()
+        self._right = self._ask()
+        self._threads = [threading.Thread(target=self._keep_asking) for _ in range(clients)]
+
+    def _ask(self) -> dict[str, float]:
+        answer = httpx.post(f"{self._url}/predict", content=self.picture, timeout=60).raise_for_status()
+        distribution: dict[str, float] = answer.json()["distribution"]
+        return distribution
+
+    def _keep_asking(self) -> None:
+        while not self._over.is_set():
+            try:
+                answer = self._ask()
+                near = all(abs(answer[name] - value) < 1e-3 for name, value in self._right.items())
+                outcome = "right" if near else "WRONG"
+            except httpx.HTTPStatusError as error:
+                outcome = str(error.response.status_code)
+            except httpx.TransportError as error:
+                outcome = type(error).__name__
+                time.sleep(0.05)
+            self.outcomes.append((time.monotonic(), outcome))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Ask while the block runs."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            for thread in self._threads:
+                thread.join()
+
+    def first_right_after(self, moment: float) -> float | None:
+        """Seconds to the first right answer after a moment."""
+        return next(
+            (at - moment for at, what in sorted(self.outcomes) if at > moment and what == "right"), None
+        )
+
+
+def facts_of(container: str) -> dict[str, Any]:
+    """What the engine knows of the container."""
+    text = subprocess.run(["docker", "inspect", container], text=True, capture_output=True, check=True).stdout
+    (facts,) = json.loads(text)
+    return dict(facts)
+
+
+def kill_under_load(url: str, container: str) -> None:
+    """SIGKILL to the service's process: the restart policy brings it back, and no answer was wrong."""
+    load = Load(url)
+    with load.running():
+        time.sleep(BEFORE)
+        killed = time.monotonic()
+        os.kill(int(facts_of(container)["State"]["Pid"]), signal.SIGKILL)
+        time.sleep(1)  # what was answered already may still arrive
+        while load.first_right_after(killed + 1) is None:
+            assert time.monotonic() < killed + 180, "the service did not come back"
+            time.sleep(0.1)
+        recovered = 1 + (load.first_right_after(killed + 1) or 0)
+        time.sleep(AFTER)
+    counted = Counter(what for _, what in load.outcomes)
+    print(f"killed under load: right again after {recovered:.1f} s; {dict(counted)}")
+    assert counted["right"] > 0
+    assert counted["WRONG"] == 0
+    assert facts_of(container)["RestartCount"] == 1
+
+
+def bombs(url: str, container: str) -> None:
+    """Pictures as large as may be and larger, all at once: refused or answered, and nobody is killed."""
+    largest = io.BytesIO()
+    Image.new("RGBA", (7000, 7000), (200, 30, 30, 128)).save(largest, "PNG")
+    sent = [largest.getvalue(), real_bomb(16_384), png_bomb()]
+    before = facts_of(container)["RestartCount"]
+
+    def send(number: int) -> int:
+        return httpx.post(f"{url}/predict", content=sent[number % len(sent)], timeout=300).status_code
+
+    with ThreadPoolExecutor(20) as pool:
+        counted = Counter(pool.map(send, range(BOMBS)))
+    facts = facts_of(container)
+    peak = subprocess.run(
+        ["docker", "exec", container, "sh", "-c", "cat /proc/1/status"],
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout
+    high = next(int(line.split()[1]) // 1024 for line in peak.splitlines() if line.startswith("VmHWM"))
+    print(f"bombs: {BOMBS} at 20 a time within {MEMORY}: {dict(counted)}; most memory {high} MiB")
+    assert set(counted) <= {200, 413, 503, 504}
+    assert counted[413] > BOMBS // 3  # the rest waited behind the largest until their time was over
+    assert (facts["RestartCount"], facts["State"]["OOMKilled"]) == (before, False)
+
+
+def full_disk(url: str, container: str) -> None:
+    """No byte of the one place that can be written is left: nothing is missed."""
+    fill = "dd if=/dev/zero of=/tmp/full bs=1M 2>/dev/null; echo x > /tmp/more || echo full"
+    said = subprocess.run(
+        ["docker", "exec", container, "sh", "-c", fill], text=True, capture_output=True, check=True
+    )
+    assert said.stdout.strip() == "full", said
+    load = Load(url)
+    with load.running():
+        time.sleep(BEFORE)
+    explained = httpx.post(f"{url}/explain", content=load.picture, timeout=120).status_code
+    counted = Counter(what for _, what in load.outcomes)
+    print(f"disk full: {dict(counted)}, an explanation {explained}")
+    assert set(counted) == {"right"}
+    assert explained == httpx.codes.OK
+    subprocess.run(["docker", "exec", container, "rm", "/tmp/full"], check=True)  # noqa: S108 - of the container
+
+
+DRILLS = {"kill": kill_under_load, "disk": full_disk, "bombs": bombs}
+
+
+def main() -> int:
+    """Start, break, look, stop."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("drills", nargs="*", help=f"of {', '.join(DRILLS)}; all by default")
+    options.add_argument("--compose", default="docker compose")
+    options.add_argument("--port", default="18124")
+    chosen = options.parse_args()
+    compose = shlex.split(chosen.compose)
+    environment = os.environ | {"DEEPEMOTION_PORT": chosen.port, "DEEPEMOTION_MEMORY": MEMORY}
+    url = f"http://127.0.0.1:{chosen.port}"
+    began = time.monotonic()
+    subprocess.run([*compose, "up", "--detach", "--no-build"], env=environment, check=True)
+    try:
+        with httpx.Client(base_url=url, timeout=120) as client:
+            wait_until_ready(client, began)
+        container = subprocess.run(
+            [*compose, "ps", "-q", "deepemotion"], env=environment, text=True, capture_output=True, check=True
+        ).stdout.strip()
+        for name in chosen.drills or DRILLS:
+            DRILLS[name](url, container)
+    finally:
+        subprocess.run([*compose, "down"], env=environment, check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
