@@ -90,6 +90,9 @@ class CrossValidation(_CardPart):
     pictures: int
     seed: int
     spread: dict[str, Spread] = Field(description="of each figure over the folds of all repeats")
+    differs: tuple[str, ...] = Field(
+        default=(), description="settings that the checkpoint was trained with otherwise than the folds"
+    )
 
     @property
     def networks(self) -> int:

@@ -55,6 +55,8 @@ class AffectiveSet:
         groups: ``[N]`` pictures with the same number are near-duplicates, and are never split apart.
         terms: what the owners of the pictures allow.
         citation: how to cite the database.
+        valence: ``[N]`` how pleasant the raters found each picture, or None where nobody asked them.
+        valence_scale: the ends of `valence`.
 
     Raises:
         DataError: no picture, fewer than two labels, or arrays that contradict each other.
@@ -68,6 +70,8 @@ class AffectiveSet:
     groups: NDArray[np.int64]
     terms: str
     citation: str
+    valence: NDArray[np.float64] | None = None
+    valence_scale: str | None = None
 
     def __post_init__(self) -> None:
         if problems := self._contradictions():
@@ -90,6 +94,10 @@ class AffectiveSet:
             problems.append(f"raters have shape {self.raters.shape} instead of {(count,)}")
         elif self.raters is not None and not ((self.raters > 0) & np.isfinite(self.raters)).all():
             problems.append("each picture must have more than 0 raters")
+        if self.valence is not None and not (
+            self.valence.shape == (count,) and np.isfinite(self.valence).all() and self.valence_scale
+        ):
+            problems.append("valence must be a number for each picture, on a scale that is named")
         return problems
 
     def __len__(self) -> int:
@@ -128,6 +136,7 @@ class AffectiveSet:
             agreement=self.agreement[kept],
             raters=None if self.raters is None else self.raters[kept],
             groups=self.groups[kept],
+            valence=None if self.valence is None else self.valence[kept],
         )
 
     def keep_agreement(self, minimum: float) -> AffectiveSet:
@@ -165,6 +174,7 @@ class AffectiveSet:
             agreement=votes / share[:, None],
             raters=None if self.raters is None else self.raters[kept] * share,
             groups=self.groups[kept],
+            valence=None if self.valence is None else self.valence[kept],
         )
 
 
@@ -177,8 +187,15 @@ class Partition:
     test: NDArray[np.int64]
 
 
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.125
+
+
 def split(
-    affective_set: AffectiveSet, *, seed: int, test_share: float = 0.2, validation_share: float = 0.125
+    affective_set: AffectiveSet,
+    *,
+    seed: int,
+    test_share: float = TEST_SHARE,
+    validation_share: float = VALIDATION_SHARE,
 ) -> Partition:
     """Divide the pictures so that each part has the same mix of dominant emotions and no group is cut.
 
@@ -188,7 +205,7 @@ def split(
     Args:
         affective_set: what to divide.
         seed: of the shuffle.
-        test_share: of all pictures, above 0 and at most 0.5.
+        test_share: of all pictures, at most 0.5; with 0 there is no such part.
         validation_share: of the pictures that are not for the test, likewise.
 
     Raises:
@@ -196,25 +213,75 @@ def split(
     """
     everything = np.arange(len(affective_set))
     test = _one_fold(affective_set, everything, share=test_share, seed=seed)
-    rest = np.setdiff1d(everything, test)
-    validation = _one_fold(affective_set, rest, share=validation_share, seed=seed)
+    return _with_validation(affective_set, test, share=validation_share, seed=seed)
+
+
+def cross_validation(
+    affective_set: AffectiveSet,
+    *,
+    folds: int,
+    repeats: int = 1,
+    seed: int,
+    validation_share: float = VALIDATION_SHARE,
+) -> list[list[Partition]]:
+    """Repeated stratified group k-fold: in each repeat, every picture is in the test part of one fold.
+
+    Args:
+        affective_set: what to divide.
+        folds: of a repeat, two or more.
+        repeats: other divisions of the same pictures.
+        seed: of the shuffles.
+        validation_share: of the pictures that are not for the fold's test, at most 0.5; or 0 for none.
+
+    Returns:
+        The folds of each repeat.
+
+    Raises:
+        DataError: a number is out of range, or there are too few pictures or groups for it.
+    """
+    if folds < 2 or repeats < 1:  # noqa: PLR2004 - one fold would leave nothing to train on
+        raise DataError(f"{folds} folds and {repeats} repeats are no cross-validation")
+    everything = np.arange(len(affective_set))
+    return [
+        [
+            _with_validation(affective_set, test, share=validation_share, seed=seed)
+            for test in _all_folds(affective_set, everything, folds=folds, seed=seed + repeat)
+        ]
+        for repeat in range(repeats)
+    ]
+
+
+def _with_validation(
+    affective_set: AffectiveSet, test: NDArray[np.int64], *, share: float, seed: int
+) -> Partition:
+    rest = np.setdiff1d(np.arange(len(affective_set)), test)
+    validation = _one_fold(affective_set, rest, share=share, seed=seed)
     return Partition(train=np.setdiff1d(rest, validation), validation=validation, test=test)
 
 
 def _one_fold(
     affective_set: AffectiveSet, among: NDArray[np.int64], *, share: float, seed: int
 ) -> NDArray[np.int64]:
-    if not 0 < share <= 0.5:  # noqa: PLR2004 - a larger part leaves less than a fold
-        raise DataError(f"a part of {share:g} of the pictures is not above 0 and at most 0.5")
-    folds = StratifiedGroupKFold(n_splits=round(1 / share), shuffle=True, random_state=seed)
+    if not 0 <= share <= 0.5:  # noqa: PLR2004 - a larger part leaves less than a fold
+        raise DataError(f"a part of {share:g} of the pictures is not between 0 and 0.5")
+    if share == 0:
+        return among[:0]
+    return _all_folds(affective_set, among, folds=round(1 / share), seed=seed)[0]
+
+
+def _all_folds(
+    affective_set: AffectiveSet, among: NDArray[np.int64], *, folds: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """So many parts of the pictures `among` all, each with the same mix; no group is cut."""
+    folder = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     dominant, groups = affective_set.dominant[among], affective_set.groups[among]
     try:
         with warnings.catch_warnings():
             # A rare emotion is no reason not to split; `AffectiveSet.frequencies` shows how rare it is.
             warnings.filterwarnings("ignore", "The least populated class in y has only", UserWarning)
-            _, fold = next(folds.split(among, dominant, groups))
+            found = [np.sort(among[fold]) for _, fold in folder.split(among, dominant, groups)]
     except ValueError as error:
         raise DataError(f"{affective_set.name} has too few pictures to split: {error}") from error
-    if not 0 < len(fold) < len(among):
+    if not all(0 < len(fold) < len(among) for fold in found):
         raise DataError(f"{affective_set.name} has too few groups of near-duplicates to split")
-    return np.sort(among[fold])
+    return found

@@ -11,10 +11,13 @@ import PIL
 import torch
 import torchvision
 
-from app.checkpoint import Card, DataSource, Split
+from app.checkpoint import Card, CardPlots, Confusion, DataSource, Split
+from training.metrics import confusion, gap_closed, reliability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from training.metrics import Floats
 
 LIMITS = (
     "The distribution says how a group of raters would be expected to answer, not what one person feels. "
@@ -23,18 +26,27 @@ LIMITS = (
     "come from."
 )
 _ORDER = (
-    "accuracy", "accuracy_when_clear", "balanced_accuracy", "kl", "chebyshev", "cosine", "intersection",
-    "calibration_error",
+    "accuracy", "accuracy_when_clear", "accuracy_when_clear_and_common", "balanced_accuracy",
+    "balanced_accuracy_when_clear_and_common", "macro_f1", "kl", "chebyshev", "clark", "canberra", "cosine",
+    "intersection", "negative_log_likelihood", "brier", "calibration_error", "classwise_calibration_error",
 )  # fmt: skip
 _MEANING = {
     "accuracy": "dominant emotion right",
     "accuracy_when_clear": "the same, where more than half of the raters agreed",
+    "accuracy_when_clear_and_common": "the same, among the emotions that dominate 40 such pictures or more",
     "balanced_accuracy": "mean over emotions of the share found",
+    "balanced_accuracy_when_clear_and_common": "the same, on clear pictures of those common emotions",
+    "macro_f1": "mean over emotions of F1, of precision and recall",
     "kl": "KL(rated ‖ predicted), nats, lower is better",
     "chebyshev": "largest difference of a share, lower is better",
+    "clark": "Clark distance over the root of the number of emotions, lower is better",
+    "canberra": "Canberra distance over the number of emotions, lower is better",
     "cosine": "cosine similarity",
     "intersection": "shared mass",
+    "negative_log_likelihood": "of a rater's choice, nats, lower is better",
+    "brier": "squared distance from a rater's choice, 0 to 2, lower is better",
     "calibration_error": "share predicted for the dominant emotion against the raters' own, lower is better",
+    "classwise_calibration_error": "the same for every emotion, lower is better",
 }
 
 
@@ -78,6 +90,16 @@ def fill(
     )
 
 
+def plots_of(predicted: Floats, rated: Floats, labels: tuple[str, ...]) -> CardPlots:
+    """What is drawn of predictions ``[N, K]``, or ``[R, N, K]`` of R repeats, beside the rated shares."""
+    repeats = predicted if predicted.ndim > 2 else predicted[None]  # noqa: PLR2004 - one repeat
+    counts = np.mean([confusion(each, rated) for each in repeats], axis=0)
+    return CardPlots(
+        confusion=Confusion(labels=labels, counts=tuple(map(tuple, counts.tolist()))),
+        reliability=reliability(np.concatenate(repeats), np.tile(rated, (len(repeats), 1))),
+    )
+
+
 def to_markdown(card: Card, sha256: str) -> str:
     """The card for people."""
     lines = [
@@ -89,6 +111,8 @@ def to_markdown(card: Card, sha256: str) -> str:
         f"- Target: {card.target}",
         f"- Input: {card.input_size} x {card.input_size} ({card.resize})",
         f"- Temperature: {card.temperature:.3f}",
+        *_abstains(card),
+        *_valence(card),
         f"- Start weights: {card.start_weights}",
         f"- sha256: `{sha256}`",
         "",
@@ -100,12 +124,13 @@ def to_markdown(card: Card, sha256: str) -> str:
         "",
         "## Scores",
         "",
-        _HOW_SCORED.format(split=card.split),
+        how_scored(card),
         "",
         *_score_table(card),
         "",
         *([card.note, ""] if card.note else []),
         *(f"- **{name}**: {text}" for name, text in _REFERENCES.items() if name in card.references),
+        *([f"- **of the way**: {_OF_THE_WAY}"] if gap_closed(card.scores, card.references) else []),
         "",
         "## How it was made",
         "",
@@ -128,6 +153,45 @@ _HOW_SCORED = (
     "{split.seed}, near duplicates kept together), with 95 % bootstrap intervals. The temperature and the "
     "best epoch were chosen on {split.validation} other pictures."
 )
+_HOW_CROSS_VALIDATED = (
+    "These are not measurements of this file, which was trained on {trained}. They are those of "
+    "{cv.networks} networks ({cv.folds} folds, repeats: {cv.repeats}, seed {cv.seed}), each trained in the "
+    "same way on the pictures of all folds but one and scored on those of the fold left out, near duplicates "
+    "kept together, until each of the {cv.pictures} pictures was scored in each repeat. A figure is the mean "
+    "of the repeats', with a 95 % bootstrap interval over pictures. The temperature was fitted on "
+    "predictions for pictures left out; for these scores, on those of the other folds alone."
+)
+_DIFFERS = " This file was trained with other settings than the folds in: {differs}."
+_OF_THE_WAY = (
+    "the share of the way from chance to the raters' level; 100 % is as good as the ratings can tell"
+)
+
+
+def how_scored(card: Card) -> str:
+    """How the scores were measured, in words."""
+    if (cv := card.cross_validation) is None:
+        return _HOW_SCORED.format(split=card.split)
+    trained = (
+        f"{card.split.train} of them" if card.split.test or card.split.validation else "all of these pictures"
+    )
+    differs = _DIFFERS.format(differs=", ".join(cv.differs)) if cv.differs else ""
+    return _HOW_CROSS_VALIDATED.format(trained=trained, cv=cv) + differs
+
+
+def _abstains(card: Card) -> list[str]:
+    if (at := card.abstain) is None:
+        return []
+    above = f"an entropy of {at.entropy:.3f} nats or a novelty of {at.novelty:.3f}"
+    return [f"- Not to be relied on above {above}; each flags {at.share:.1%} of held-out pictures"]
+
+
+def _valence(card: Card) -> list[str]:
+    if card.valence is None:
+        return []
+    figures = ", ".join(f"{label} {value:.2f}" for label, value in card.valence.items())
+    return [f"- Valence that goes with each emotion: {figures}; {card.valence_scale}"]
+
+
 _REFERENCES = {
     "chance": "the uniform distribution",
     "majority": "always the most common dominant emotion of the training pictures",
@@ -139,15 +203,24 @@ _REFERENCES = {
 
 def _score_table(card: Card) -> list[str]:
     names = [name for name in _REFERENCES if name in card.references]
+    way = gap_closed(card.scores, card.references)
+    spread = {} if card.cross_validation is None else card.cross_validation.spread
+    heads = [*(["SD over folds"] if spread else []), *names, *(["of the way"] if way else [])]
     rows = [
-        f"| figure | this checkpoint | {' | '.join(names)} | meaning |",
-        f"|---|---|{'---|' * len(names)}---|",
+        f"| figure | {'this checkpoint' if not spread else 'left out'} | {' | '.join(heads)} | meaning |",
+        f"|---|---|{'---|' * len(heads)}---|",
     ]
     for figure in _ORDER:
         if figure in card.scores:
             score = card.scores[figure]
             levels = [card.references[name].get(figure) for name in names]
-            cells = " | ".join("" if level is None else f"{level:.3f}" for level in levels)
+            cells = " | ".join(
+                [
+                    *([f"{spread[figure].sd:.3f}" if figure in spread else ""] if spread else []),
+                    *("" if level is None else f"{level:.3f}" for level in levels),
+                    *([f"{way[figure].value:.0%}" if figure in way else ""] if way else []),
+                ]
+            )
             rows.append(
                 f"| {figure} | **{score.value:.3f}** ({score.low:.3f} to {score.high:.3f}) | {cells} | "
                 f"{_MEANING[figure]} |"

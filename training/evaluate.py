@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,20 +28,45 @@ class EvaluationError(Exception):
     """The checkpoint cannot be scored on these pictures; the message says why."""
 
 
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a network says of N pictures.
+
+    Attributes:
+        logits: ``[N, K]``.
+        novelty: ``[N]``; None for a network that cannot tell.
+    """
+
+    logits: Floats
+    novelty: Floats | None
+
+
 @torch.no_grad()
-def logits_of(checkpoint: Checkpoint, rated: AffectiveSet, indices: NDArray[np.int64]) -> Floats:
-    """Logits ``[N, K]`` of the pictures at `indices`, decoded and resized as the service does.
+def outputs_of(checkpoint: Checkpoint, rated: AffectiveSet, indices: NDArray[np.int64]) -> Outputs:
+    """Logits and novelty of the pictures at `indices`, decoded and resized as the service does.
 
     Raises:
-        EvaluationError: the set's emotions are not the checkpoint's.
+        EvaluationError: the set's emotions are not the checkpoint's, or there is no picture.
     """
     check_labels(checkpoint.card.labels, rated)
+    if not len(indices):
+        raise EvaluationError("there is no picture to score")
     pictures = RatedPictures(rated, indices, side=checkpoint.card.input_size)
-    logits = [
-        checkpoint.network(channels_last(inputs, checkpoint.device)).double().cpu()
-        for inputs, _ in batches(pictures, batch=BATCH)
-    ]
-    return np.asarray(torch.cat(logits))
+    logits, novelty = [], []
+    for inputs, _ in batches(pictures, batch=BATCH):
+        shown = channels_last(inputs, checkpoint.device)
+        if hasattr(checkpoint.network, "judge"):
+            found, distance = checkpoint.network.judge(shown)
+            novelty.append(distance.double().cpu())
+        else:
+            found = checkpoint.network(shown)
+        logits.append(found.double().cpu())
+    return Outputs(np.asarray(torch.cat(logits)), np.asarray(torch.cat(novelty)) if novelty else None)
+
+
+def logits_of(checkpoint: Checkpoint, rated: AffectiveSet, indices: NDArray[np.int64]) -> Floats:
+    """The logits ``[N, K]`` of `outputs_of` alone."""
+    return outputs_of(checkpoint, rated, indices).logits
 
 
 def check_labels(known: Sequence[str], rated: AffectiveSet) -> None:

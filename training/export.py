@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.inception import BasicConv2d
 
+from app import checkpoint as checkpoints
 from app.checkpoint import CARD_FILE, CHECKSUMS, sha256_of, split_sum, torchscript
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from app.checkpoint import Card, Checkpoint
 
-    from app.checkpoint import Card
-    from training.inception import EmotionInception
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def fold_batch_norm(network: EmotionInception) -> EmotionInception:
+def fold_batch_norm(network: Network) -> Network:
     """A copy whose convolutions have taken in their batch norm: the same function, a third fewer passes."""
     folded = copy.deepcopy(network).eval()
     for module in folded.modules():
@@ -29,7 +31,15 @@ def fold_batch_norm(network: EmotionInception) -> EmotionInception:
     return folded
 
 
-def write(network: EmotionInception, card: Card, path: Path) -> str:
+def as_served(network: nn.Module, card: Card, device: torch.device) -> Checkpoint:
+    """The checkpoint as the service would load it: what is measured is a file, not the network."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.pt"
+        write(network, card, path)
+        return checkpoints.load(path, device)
+
+
+def write(network: nn.Module, card: Card, path: Path) -> str:
     """Write the checkpoint, list it in ``SHA256SUMS`` beside it, and return its digest.
 
     The file appears only when it is complete.

@@ -93,9 +93,13 @@ def phase_one(job: Job) -> None:
     if job.settings.head_pictures:
         order = np.random.default_rng(job.settings.seed).permutation(len(chosen))
         chosen = chosen[order[: job.settings.head_pictures]]
+    watched = job.partition.validation
+    if not len(watched):  # every picture is trained on; the penalty still has to be chosen with some
+        order = np.random.default_rng(job.settings.seed).permutation(len(chosen))
+        watched, chosen = np.split(chosen[order], [max(1, len(chosen) // 8)])
     training, validation = (
         extract(job.network, _shown(job.plain(indices), f"last layer, features of {part}"), job.device)
-        for part, indices in (("train", chosen), ("validation", job.partition.validation))
+        for part, indices in (("train", chosen), ("validation", watched))
     )
     job.network.cpu()
     found = fit_head(job.network, training, validation)
@@ -124,7 +128,8 @@ def phase_two(job: Job) -> None:
         train_loss = run_epoch(job, optimiser, peaks, epoch)
         validation_loss = _validate(job)
         _report(job.run, "all", epoch, (train_loss, validation_loss), began)
-        improved, best = validation_loss < best, min(validation_loss, best)
+        # Without validation pictures the loss is NaN, the number of epochs settled, the last one the result.
+        improved, best = not validation_loss >= best, min(best, validation_loss)
         if improved:
             save(job.run.best, job.network, None, _meta(job.run, epoch, best))
         save(job.run.last, job.whole, optimiser, _meta(job.run, epoch, best))
@@ -202,6 +207,8 @@ def make_optimiser(
 @torch.no_grad()
 def _validate(job: Job) -> float:
     job.network.eval()
+    if not len(job.partition.validation):
+        return math.nan
     total = 0.0
     for inputs, target in _shown(job.plain(job.partition.validation), "validation"):
         with job.autocast():

@@ -2,49 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from app import checkpoint as checkpoints
 from app.checkpoint import Split
 from training import card as cards
-from training import export
+from training import cross_validate, export
+from training.abstain import thresholds
+from training.affective_set import TEST_SHARE, VALIDATION_SHARE
 from training.calibrate import fit_temperature
-from training.evaluate import EvaluationError, check_labels, fingerprint, logits_of, probabilities
+from training.evaluate import EvaluationError, check_labels, fingerprint, outputs_of, probabilities
 from training.inception import EmotionInception
-from training.metrics import measure_with_intervals, reference_levels
+from training.metrics import common_labels, measure_with_intervals, reference_levels
+from training.novelty import with_novelty
 from training.run import restore
+from training.valence import valence_by_emotion
 
 if TYPE_CHECKING:
-    from app.checkpoint import Card, Checkpoint, Score
+    from pathlib import Path
+    from typing import Any
+
+    from app.checkpoint import Card, CardPlots, Checkpoint, Score
     from training.affective_set import AffectiveSet, Partition
+    from training.metrics import Floats
+    from training.novelty import JudgingNetwork
     from training.run import Run
 
 Scores = dict[str, "Score"]
 References = dict[str, dict[str, float]]
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A checkpoint's figures on the test pictures, and what they are made of.
+
+    Attributes:
+        scores: every figure of the card.
+        references: the levels to compare them with.
+        plots: what is drawn of them.
+        predicted: ``[N, K]``.
+        rated: ``[N, K]``.
+    """
+
+    scores: Scores
+    references: References
+    plots: CardPlots
+    predicted: Floats
+    rated: Floats
+
+
 def describe_split(
     rated: AffectiveSet,
-    partition: Partition,
+    partition: Partition | None,
     *,
     seed: int,
     min_agreement: float | None,
     top_classes: int | None,
+    test_share: float = TEST_SHARE,
+    validation_share: float = VALIDATION_SHARE,
 ) -> Split:
-    """What the card must know to divide the same pictures in the same way."""
+    """What the card must know to divide the same pictures in the same way; None where all are trained on."""
+    everything = np.arange(len(rated))
+    train, validation, test = (
+        (everything, everything[:0], everything[:0])
+        if partition is None
+        else (partition.train, partition.validation, partition.test)
+    )
     return Split(
-        train=len(partition.train),
-        validation=len(partition.validation),
-        test=len(partition.test),
+        train=len(train),
+        validation=len(validation),
+        test=len(test),
         seed=seed,
         min_agreement=min_agreement,
         top_classes=top_classes,
-        test_fingerprint=fingerprint(rated, partition.test),
+        test_fingerprint=fingerprint(rated, test),
+        test_share=test_share,
+        validation_share=validation_share,
+        fingerprint=fingerprint(rated, everything),
     )
 
 
@@ -59,20 +96,42 @@ def check_split(recorded: Split, rated: AffectiveSet, partition: Partition) -> N
             f"the test pictures found here ({len(partition.test)}) are not those that training kept apart "
             f"({recorded.test}): scoring them would count pictures that were learned"
         )
+    everything = np.arange(len(rated))
+    if recorded.fingerprint is not None and fingerprint(rated, everything) != recorded.fingerprint:
+        raise EvaluationError(f"these {len(rated)} pictures are not all those that were divided for training")
+
+
+def evaluation(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition) -> Evaluation:
+    """Every figure of the card on the test pictures, and the levels to compare them with.
+
+    Raises:
+        EvaluationError: there are no test pictures.
+    """
+    if not len(partition.test):
+        raise EvaluationError(
+            "training kept no picture apart to score; score a set that is new to the checkpoint with "
+            "--unseen, or train with a test part"
+        )
+    test = partition.test
+    outputs = outputs_of(checkpoint, rated, test)
+    predicted = probabilities(outputs.logits, checkpoint.card.temperature)
+    truth = rated.agreement[test]
+    raters = None if rated.raters is None else rated.raters[test]
+    seed, common = checkpoint.card.split.seed, common_labels(rated.agreement)
+    known = rated.agreement[partition.train]
+    return Evaluation(
+        measure_with_intervals(predicted, truth, seed=seed, common=common, groups=rated.groups[test]),
+        reference_levels(known, truth, raters, seed=seed, common=common),
+        cards.plots_of(predicted, truth, rated.labels),
+        predicted,
+        truth,
+    )
 
 
 def score(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition) -> tuple[Scores, References]:
-    """Every figure of the card on the test pictures, and the levels to compare them with."""
-    logits = logits_of(checkpoint, rated, partition.test)
-    predicted = probabilities(logits, checkpoint.card.temperature)
-    truth = rated.agreement[partition.test]
-    raters = None if rated.raters is None else rated.raters[partition.test]
-    seed = checkpoint.card.split.seed
-    known = rated.agreement[partition.train]
-    return (
-        measure_with_intervals(predicted, truth, seed=seed),
-        reference_levels(known, truth, raters, seed=seed),
-    )
+    """The scores and references of `evaluation` alone."""
+    found = evaluation(checkpoint, rated, partition)
+    return found.scores, found.references
 
 
 def release(
@@ -84,46 +143,84 @@ def release(
     version: str,
     command: str,
     note: str = "",
+    crossval: Path | None = None,
 ) -> Card:
     """Export a run's best epoch with its card, in TorchScript and in Markdown.
 
     The temperature is fitted on the validation pictures; the scores are those of an exported file on the
-    test pictures. `output` is written once, when its card is complete.
+    test pictures. With a cross-validation both are its own, and so are the thresholds for abstaining.
+    `output` is written once, when its card is complete.
 
     Raises:
-        EvaluationError: the pictures are not those of the run.
-        RunError: the folder holds no run.
+        EvaluationError: the pictures are not those of the run, or of the cross-validation; or there are
+            neither test pictures nor a cross-validation.
+        RunError: the folder holds no run, or that of the cross-validation no finished one.
     """
     record = run.record()
     split = Split(**record["split"])
     check_labels(record["labels"], rated)
     check_split(split, rated, partition)
-    network = EmotionInception(
-        len(rated.labels),
-        mean=record["mean"],
-        std=record["std"],
-        count_border=record["count_border"],
-        reads=record["settings"]["reads"],
-    )
-    restore(run.best, network, None)
-    made_by = [*record["earlier_commands"], record["command"], command]
+    validated = None if crossval is None else cross_validate.load(crossval)
+    if validated is not None:
+        validated.check(record)
+    elif not split.test:
+        raise EvaluationError("this run was trained on every picture: name the cross-validation to score it")
+    made_by = [*record["earlier_commands"], record["command"], *(validated.commands if validated else ())]
     card = cards.fill(
-        record, name=output.stem, version=version, split=split, command="\n".join(made_by), note=note
+        record,
+        name=output.stem,
+        version=version,
+        split=split,
+        command="\n".join([*made_by, command]),
+        note=note,
     )
-    exported = _as_served(network, card)
-    logits = logits_of(exported, rated, partition.validation)
-    temperature = fit_temperature(logits, rated.agreement[partition.validation])
-    card = card.model_copy(update={"temperature": temperature})
-    scores, references = score(replace(exported, card=card), rated, partition)
-    card = card.model_copy(update={"scores": scores, "references": references})
+    valence = valence_by_emotion(rated, partition.train)
+    scale = None if valence is None else rated.valence_scale
+    card = card.model_copy(update={"valence": valence, "valence_scale": scale})
+    network = _judging(run, record, rated, partition)
+    if validated is None:
+        card = _measured(network, card, rated, partition)
+    else:
+        card = card.model_copy(update=validated.for_card(record))
     digest = export.write(network, card, output)
     output.with_suffix(".md").write_text(cards.to_markdown(card, digest), "utf-8")
     return card
 
 
-def _as_served(network: EmotionInception, card: Card) -> Checkpoint:
-    """The checkpoint as the service would load it: what is measured is a file, not the network."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "checkpoint.pt"
-        export.write(network, card, path)
-        return checkpoints.load(path, torch.device("cpu"))
+def _judging(run: Run, record: dict[str, Any], rated: AffectiveSet, partition: Partition) -> JudgingNetwork:
+    """The run's best network, with what its training pictures tell about novelty."""
+    settings = record["settings"]
+    network = EmotionInception(
+        len(rated.labels),
+        mean=record["mean"],
+        std=record["std"],
+        count_border=record["count_border"],
+        reads=settings["reads"],
+    )
+    restore(run.best, network, None)
+    return with_novelty(
+        network,
+        rated,
+        partition.train,
+        side=settings["side"],
+        seed=settings["seed"],
+        device=torch.device("cpu"),
+    )
+
+
+def _measured(network: JudgingNetwork, card: Card, rated: AffectiveSet, partition: Partition) -> Card:
+    """The card with what the validation and the test pictures say of the file.
+
+    A run without validation pictures keeps the temperature at 1, and never abstains.
+    """
+    exported = export.as_served(network, card, torch.device("cpu"))
+    if len(partition.validation):
+        held_out = outputs_of(exported, rated, partition.validation)
+        temperature = fit_temperature(held_out.logits, rated.agreement[partition.validation])
+        calibrated = probabilities(held_out.logits, temperature)
+        abstain = None if held_out.novelty is None else thresholds(calibrated, held_out.novelty)
+        card = card.model_copy(update={"temperature": temperature, "abstain": abstain})
+    found = evaluation(replace(exported, card=card), rated, partition)
+    return card.model_copy(
+        update={"scores": found.scores, "references": found.references, "plots": found.plots}
+    )

@@ -190,6 +190,6 @@ def test_split_says_when_it_cannot() -> None:
         split(one_hot([0, 1, 0], 2), seed=0)
     with pytest.raises(DataError, match="too few pictures"):
         split(one_hot([0, 1] * 50, 2, groups=[0, 1] * 50), seed=0)
-    for share in (0.0, 0.6, float("nan")):
-        with pytest.raises(DataError, match=r"at most 0\.5"):
+    for share in (-0.1, 0.6, float("nan")):
+        with pytest.raises(DataError, match=r"not between 0 and 0\.5"):
             split(one_hot([0, 1] * 50, 2), seed=0, test_share=share)

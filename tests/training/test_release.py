@@ -10,10 +10,12 @@ import torch
 
 from app.checkpoint import Checkpoint, load, verify
 from tests.training.colours import LABELS, SIDE
+from training.abstain import thresholds
 from training.affective_set import Partition, split
 from training.calibrate import fit_temperature
-from training.evaluate import EvaluationError, logits_of, probabilities
-from training.metrics import hits
+from training.card import to_markdown
+from training.evaluate import EvaluationError, logits_of, outputs_of, probabilities
+from training.metrics import confusion, hits
 from training.release import check_split, describe_split, release, score
 from training.run import Run, RunError
 from training.sources import SourceOptions
@@ -64,6 +66,46 @@ def test_the_temperature_is_that_of_the_validation_pictures(
     logits = logits_of(colours, rated, partition.validation)
     fitted_there = fit_temperature(logits, rated.agreement[partition.validation])
     assert colours.card.temperature == pytest.approx(fitted_there)
+
+
+def test_the_card_says_when_not_to_rely_on_a_prediction(
+    colours: Checkpoint, rated: AffectiveSet, partition: Partition
+) -> None:
+    at = colours.card.abstain
+    assert at is not None
+    held_out = outputs_of(colours, rated, partition.validation)
+    assert held_out.novelty is not None
+    calibrated = probabilities(held_out.logits, colours.card.temperature)
+    assert at == thresholds(calibrated, held_out.novelty)
+    text = to_markdown(colours.card, "")
+    assert f"a novelty of {at.novelty:.3f}; each flags 2.0% of held-out pictures" in text
+
+
+def test_the_card_has_what_is_drawn_of_the_scores(
+    colours: Checkpoint, rated: AffectiveSet, partition: Partition
+) -> None:
+    plots = colours.card.plots
+    assert plots is not None
+    predicted = probabilities(logits_of(colours, rated, partition.test), colours.card.temperature)
+    truth = rated.agreement[partition.test]
+    assert plots.confusion.labels == LABELS
+    assert np.array_equal(plots.confusion.counts, confusion(predicted, truth))
+    assert np.trace(plots.confusion.counts) / 6 == pytest.approx(colours.card.scores["accuracy"].value)
+    assert sum(each.count for each in plots.reliability) == len(partition.test)
+
+
+def test_valence_is_on_the_card_where_raters_gave_it(
+    tmp_path: Path, fitted: Path, rated: AffectiveSet, partition: Partition, colours: Checkpoint
+) -> None:
+    assert colours.card.valence is None
+    pleasant = replace(
+        rated, valence=rated.agreement @ np.array([2.0, 5.0, 8.0]), valence_scale="1 bad to 9 good"
+    )
+    card = release(Run(fitted), pleasant, partition, tmp_path / "pleasant.pt", version="1", command="")
+    assert card.valence == pytest.approx({"blue": 2, "green": 5, "red": 8})
+    assert card.valence_scale == "1 bad to 9 good"
+    text = (tmp_path / "pleasant.md").read_text("utf-8")
+    assert "Valence that goes with each emotion: blue 2.00, green 5.00, red 8.00; 1 bad to 9 good" in text
 
 
 def test_the_card_says_how_the_checkpoint_was_made(colours: Checkpoint, partition: Partition) -> None:

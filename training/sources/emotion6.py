@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from training.affective_set import DataError
 from training.sources.agreement_table import read_agreement_table
+from training.sources.table import read_table
+from training.sources.units import number_in
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from training.affective_set import AffectiveSet
     from training.sources.options import SourceOptions
 
 RATERS = 15
+VALENCE_SCALE = "mean rating from 1 (very unpleasant) to 9 (very pleasant), with 5 between them"
 TERMS = "academic research only; people in the pictures are identifiable"
 CITATION = (
     "Peng, Chen, Sadovnik, Gallagher: A Mixed Bag of Emotions: Model, Predict, and Transfer Emotion "
@@ -42,4 +48,22 @@ def read(path: Path, options: SourceOptions) -> AffectiveSet:
     rated = read_agreement_table(
         path / "labels.csv", layout, name=options.name or "Emotion6", terms=TERMS, citation=CITATION
     )
-    return replace(rated, raters=np.full(len(rated), float(RATERS)))
+    return replace(
+        rated,
+        raters=np.full(len(rated), float(RATERS)),
+        valence=_valence(path / "labels.csv"),
+        valence_scale=VALENCE_SCALE,
+    )
+
+
+def _valence(path: Path) -> NDArray[np.float64]:
+    table = read_table(path)
+    cells = table.column("valence")
+    ratings = [number_in(cell) if cell else None for cell in cells]
+    if problems := [
+        f"row {number}, column 'valence': {cell!r} is not from 1 to 9"
+        for number, cell, rating in zip(table.numbers, cells, ratings, strict=True)
+        if rating is None or not 1 <= rating <= 9  # noqa: PLR2004 - the scale
+    ]:
+        raise DataError(f"{path} has {len(problems)} problems", problems)
+    return np.array(ratings, np.float64)

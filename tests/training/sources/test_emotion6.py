@@ -27,6 +27,10 @@ def test_shares_of_fifteen_raters_without_valence_and_arousal(tmp_path: Path) ->
     assert found.frequencies()["joy"] == found.frequencies()["fear"] == 1
     assert found.raters is not None
     assert found.raters.tolist() == [15, 15]
+    assert found.valence is not None
+    assert found.valence.tolist() == [7.1, 2.0]
+    assert found.valence_scale is not None
+    assert "9 (very pleasant)" in found.valence_scale
     assert found.pictures[1] == tmp_path / "images" / "fear" / "1.jpg"
     assert found.name == "Emotion6"
     assert "CVPR 2015" in found.citation
@@ -44,3 +48,20 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("file,anger,joy\n1.jpg,0.5,0.5\n")
     with pytest.raises(DataError, match="no column 'valence'"):
         load("emotion6", tmp_path)
+
+
+@pytest.mark.parametrize("cell", ["", "0.9", "9.5", "pleasant"])
+def test_a_valence_off_the_scale_is_refused(tmp_path: Path, cell: str) -> None:
+    draw(tmp_path / "images" / "1.jpg")
+    (tmp_path / "labels.csv").write_text(HEADER + f"1.jpg,{cell},5,0,0,0,1,0,0,0\n")
+    with pytest.raises(DataError) as caught:
+        load("emotion6", tmp_path)
+    assert f"row 2, column 'valence': {cell!r} is not from 1 to 9" in str(caught.value)
+
+
+def test_a_picture_left_out_takes_its_valence_along(tmp_path: Path) -> None:
+    draw(tmp_path / "images" / "2.jpg")
+    (tmp_path / "labels.csv").write_text(HEADER + "1.jpg,3,5,0,0,0,1,0,0,0\n2.jpg,6,5,0,0,0,1,0,0,0\n")
+    found = load("emotion6", tmp_path, SourceOptions(skip_missing=True))
+    assert found.valence is not None
+    assert found.valence.tolist() == [6]

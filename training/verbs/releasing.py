@@ -1,0 +1,99 @@
+"""``export`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from app import checkpoint as checkpoints
+from app.checkpoint import Split
+from training.affective_set import Partition
+from training.metrics import gap_closed, reliability_by_emotion
+from training.release import check_split, evaluation, release
+from training.run import Run
+from training.verbs import options, reading
+from training.verbs.printing import OUT, print_confusion, print_scores
+
+if TYPE_CHECKING:
+    import argparse
+
+    from training.release import Evaluation
+
+
+def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParser) -> None:
+    """Tell the command line of these verbs."""
+    verb = verbs.add_parser("export", parents=[pictures], help="make a checkpoint of a run and score it")
+    verb.add_argument("--run", type=Path, required=True, help="folder of the run")
+    verb.add_argument("--output", type=Path, required=True, help="the checkpoint, name.pt")
+    verb.add_argument(
+        "--crossval", type=Path, help="folder of a cross-validation: its temperature and scores are taken"
+    )
+    verb.add_argument("--version", default="1", help="of the checkpoint")
+    verb.add_argument("--note", default="", help="what else a reader of the scores should know, for the card")
+    verb.set_defaults(verb=_export)
+
+    verb = verbs.add_parser(
+        "evaluate",
+        parents=[pictures, options.device_option()],
+        help="score a checkpoint on the test pictures of its split",
+    )
+    verb.add_argument("checkpoint", type=Path)
+    verb.add_argument(
+        "--unseen",
+        action="store_true",
+        help="score every picture: you say that the checkpoint has not learned from any of them",
+    )
+    verb.add_argument("--json", action="store_true")
+    verb.set_defaults(verb=_evaluate)
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    run = Run(chosen.run)
+    rated, partition = reading.divided_as(Split(**run.record()["split"]), chosen)
+    card = release(
+        run,
+        rated,
+        partition,
+        chosen.output,
+        version=chosen.version,
+        command=reading.command(chosen),
+        note=chosen.note,
+        crossval=chosen.crossval,
+    )
+    print_scores(card.scores, card.references)
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    checkpoint = checkpoints.load(chosen.checkpoint, torch.device(chosen.device))
+    recorded = checkpoint.card.split
+    if chosen.unseen:
+        rated = reading.filtered(chosen, recorded.min_agreement, recorded.top_classes)
+        everything = np.arange(len(rated))
+        partition = Partition(train=everything, validation=everything[:0], test=everything)
+    else:
+        rated, partition = reading.divided_as(recorded, chosen)
+        check_split(recorded, rated, partition)
+    found = evaluation(checkpoint, rated, partition)
+    if chosen.json:
+        OUT.print_json(json.dumps(_as_json(found, rated.labels)))
+    else:
+        print_scores(found.scores, found.references)
+        print_confusion(found.plots.confusion)
+
+
+def _as_json(found: Evaluation, labels: tuple[str, ...]) -> dict[str, Any]:
+    by_emotion = reliability_by_emotion(found.predicted, found.rated, labels)
+    way = gap_closed(found.scores, found.references)
+    return {
+        "scores": {name: figure.model_dump() for name, figure in found.scores.items()},
+        "references": found.references,
+        "gap_closed": {name: figure.model_dump() for name, figure in way.items()},
+        **found.plots.model_dump(),
+        "reliability_by_emotion": {
+            label: [each.model_dump() for each in bins] for label, bins in by_emotion.items()
+        },
+    }
