@@ -17,7 +17,7 @@ from training.fit import FitError
 from training.inception import InceptionError
 from training.pretrained import WeightsError
 from training.run import RunError
-from training.verbs import crossval, fitting, releasing
+from training.verbs import crossval, fitting, releasing, reporting, studying
 from training.verbs.options import picture_options
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(required=True, metavar="VERB")
     pictures = picture_options()
-    for each in (fitting, releasing, crossval):
+    for each in (fitting, releasing, crossval, reporting, studying):
         each.add(verbs, pictures)
     return top
 

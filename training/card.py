@@ -126,7 +126,7 @@ def to_markdown(card: Card, sha256: str) -> str:
         "",
         how_scored(card),
         "",
-        *_score_table(card),
+        *_score_lines(card),
         "",
         *([card.note, ""] if card.note else []),
         *(f"- **{name}**: {text}" for name, text in _REFERENCES.items() if name in card.references),
@@ -201,28 +201,39 @@ _REFERENCES = {
 }
 
 
-def _score_table(card: Card) -> list[str]:
+def score_table(card: Card) -> tuple[list[str], list[list[str]]]:
+    """The heads, and a row for each figure: its name, value, interval, levels beside it, and meaning."""
     names = [name for name in _REFERENCES if name in card.references]
     way = gap_closed(card.scores, card.references)
     spread = {} if card.cross_validation is None else card.cross_validation.spread
-    heads = [*(["SD over folds"] if spread else []), *names, *(["of the way"] if way else [])]
-    rows = [
-        f"| figure | {'this checkpoint' if not spread else 'left out'} | {' | '.join(heads)} | meaning |",
-        f"|---|---|{'---|' * len(heads)}---|",
-    ]
+    heads = ["figure", "left out" if spread else "this checkpoint", "95 % interval"]
+    heads += [*(["SD over folds"] if spread else []), *names, *(["of the way"] if way else []), "meaning"]
+    rows = []
     for figure in _ORDER:
         if figure in card.scores:
             score = card.scores[figure]
             levels = [card.references[name].get(figure) for name in names]
-            cells = " | ".join(
+            rows.append(
                 [
+                    figure,
+                    f"{score.value:.3f}",
+                    f"{score.low:.3f} to {score.high:.3f}",
                     *([f"{spread[figure].sd:.3f}" if figure in spread else ""] if spread else []),
                     *("" if level is None else f"{level:.3f}" for level in levels),
                     *([f"{way[figure].value:.0%}" if figure in way else ""] if way else []),
+                    _MEANING[figure],
                 ]
             )
-            rows.append(
-                f"| {figure} | **{score.value:.3f}** ({score.low:.3f} to {score.high:.3f}) | {cells} | "
-                f"{_MEANING[figure]} |"
-            )
-    return rows
+    return heads, rows
+
+
+def _score_lines(card: Card) -> list[str]:
+    heads, rows = score_table(card)
+    return [
+        f"| {' | '.join(heads[:2] + heads[3:])} |",
+        f"|{'---|' * (len(heads) - 1)}",
+        *(
+            f"| {figure} | **{value}** ({interval}) | {' | '.join(rest)} |"
+            for figure, value, interval, *rest in rows
+        ),
+    ]

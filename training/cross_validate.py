@@ -201,7 +201,6 @@ def _split(notes: Mapping[str, object]) -> Split:
 
 
 def _keep(rated: AffectiveSet, found: OutOfFold, folder: Path) -> None:
-    names = [f"{path.parent.name}/{path.name}" for path in rated.pictures]
     np.savez(
         folder / "out_of_fold.npz",
         logits=found.logits,
@@ -209,8 +208,28 @@ def _keep(rated: AffectiveSet, found: OutOfFold, folder: Path) -> None:
         fold=found.fold,
         agreement=rated.agreement,
         labels=np.array(rated.labels),
-        pictures=np.array(names),
+        pictures=np.array(_names(rated)),
     )
+
+
+def kept_outputs(rated: AffectiveSet, folder: Path) -> OutOfFold:
+    """What `cross_validate` kept of these pictures.
+
+    Raises:
+        RunError: there is none.
+        EvaluationError: it is of other pictures.
+    """
+    path = folder / "out_of_fold.npz"
+    if not path.is_file():
+        raise RunError(f"{folder} holds no finished cross-validation")
+    with np.load(path) as kept:
+        if kept["pictures"].tolist() != _names(rated) or tuple(kept["labels"]) != rated.labels:
+            raise EvaluationError(f"{folder} is a cross-validation of other pictures")
+        return OutOfFold(kept["logits"], kept["novelty"], kept["fold"])
+
+
+def _names(rated: AffectiveSet) -> list[str]:
+    return [f"{path.parent.name}/{path.name}" for path in rated.pictures]
 
 
 def cross_fitted(rated: AffectiveSet, found: OutOfFold) -> Floats:

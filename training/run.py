@@ -72,6 +72,14 @@ class Run:
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return record
 
+    def epochs(self) -> list[dict[str, str]]:
+        """The lines of ``log.csv``."""
+        path = self.folder / "log.csv"
+        if not path.is_file():
+            raise RunError(f"{self.folder} holds no log")
+        with path.open(newline="", encoding="utf-8") as file:
+            return [*csv.DictReader(file)]
+
     def log(self, row: Mapping[str, Any]) -> None:
         """Add an epoch's line to ``log.csv``, in place of one that a cut has left of the same epoch."""
         path = self.folder / "log.csv"

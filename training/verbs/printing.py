@@ -10,10 +10,14 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from training.metrics import gap_closed
+from training.study import cells_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.checkpoint import Confusion
     from training.release import References, Scores
+    from training.study import Row
 
 OUT = Console(width=None if sys.stdout.isatty() else 150)  # in a file, nothing tells the width
 
@@ -43,4 +47,12 @@ def print_confusion(confusion: Confusion) -> None:
     table = Table(Column("rated, then predicted", no_wrap=True), *labels, title="dominant emotion")
     for label, row in zip(labels, confusion.counts, strict=True):
         table.add_row(label, *(f"{count:g}" for count in row))
+    OUT.print(table)
+
+
+def print_study(rows: Sequence[Row]) -> None:
+    """The study's table."""
+    table = Table(*cells_of(None))
+    for row in rows:
+        table.add_row(*map(escape, cells_of(row)))
     OUT.print(table)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.training.colours import LABELS, colour_set
+from training import report
+from training.__main__ import main
+from training.affective_set import split
+from training.evaluate import EvaluationError
+from training.metrics import kl_divergence
+from training.report import Findings, of_cross_validation, of_run, sample, worst
+from training.run import Run, RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from app.checkpoint import Checkpoint
+    from training.affective_set import AffectiveSet
+
+DRAWINGS = (
+    "learning-curves", "frequencies", "confusion", "reliability", "reliability-by-emotion", "samples", "worst"
+)  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a page shows and what it fetches."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+        self.fetched: list[str | None] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "img":
+            self.images.append(found)
+        self.fetched += [found[key] for key in ("src", "href") if key in found]
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, colour_folder: Path, released: Path, fitted: Path
+) -> Path:
+    """A report that was made on the command line."""
+    out = tmp_path_factory.mktemp("reports") / "colours"
+    words = ["report", "image_folder", str(colour_folder), str(released), "--run", str(fitted)]
+    assert main([*words, "--out", str(out), "--device", "cpu", "--terms", "<free> & easy"]) == 0
+    return out
+
+
+def test_the_page_needs_nothing_but_itself(folder: Path) -> None:
+    page = Page((folder / "report.html").read_text("utf-8"))
+    assert len(page.images) == len(DRAWINGS)
+    for source, image in zip(page.fetched, page.images, strict=True):
+        assert source is not None
+        assert image["alt"]
+        kind, _, data = source.partition(",")
+        assert kind == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as drawing:
+            drawing.verify()
+
+
+def test_both_pages_have_the_figures_of_the_card(folder: Path, colours: Checkpoint) -> None:
+    html, markdown = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("html", "md"))
+    for name, score in colours.card.scores.items():
+        assert f'<th scope="row">{name}</th><td>{score.value:.3f}</td>' in html
+        assert f"| {name} | **{score.value:.3f}** " in markdown
+    assert "Their terms: &lt;free&gt; &amp; easy." in html
+    linked = re.findall(r"\]\((.+)\.png\)", markdown)
+    assert tuple(linked) == DRAWINGS
+    assert all((folder / f"{name}.png").is_file() for name in linked)
+
+
+@pytest.fixture
+def found(colour_folder: Path, colours: Checkpoint) -> Findings:
+    """Of thirty pictures, predictions by lot."""
+    rated = colour_set(colour_folder)
+    predicted = np.random.default_rng(0).dirichlet(np.ones(3), len(rated))
+    return Findings(colours.card, "0" * 64, rated, predicted, rated.frequencies(), {})
+
+
+def test_a_sample_deals_out_every_emotion(found: Findings) -> None:
+    chosen = sample(found, 7)
+    assert len(set(chosen.tolist())) == 7
+    assert sorted(np.bincount(found.rated.dominant[chosen])) == [2, 2, 3]
+    few = replace(found, rated=found.rated.subset(np.array([0, 1, 2, 3, 15])), predicted=found.predicted[:5])
+    assert sorted(sample(few).tolist()) == [0, 1, 2, 3, 4]
+    assert 4 in sample(few, 2), "the only one of its emotion"
+
+
+def test_the_worst_cases_are_the_furthest_from_the_raters(found: Findings) -> None:
+    distance = kl_divergence(found.predicted, found.rated.agreement)
+    chosen = worst(found, 4)
+    assert distance[chosen].tolist() == sorted(distance, reverse=True)[:4]
+
+
+def test_what_was_not_scored_so_is_not_reported_so(
+    tmp_path: Path, colours: Checkpoint, rated: AffectiveSet, fitted: Path
+) -> None:
+    with pytest.raises(EvaluationError, match="not those of a cross-validation"):
+        of_cross_validation(colours, rated, tmp_path, [])
+    with pytest.raises(EvaluationError, match="not those that training kept apart"):
+        of_run(colours, rated, split(rated, seed=2), Run(fitted))
+    with pytest.raises(RunError, match="holds no log"):
+        of_run(colours, rated, split(rated, seed=1), Run(tmp_path))
+    assert report.EXAMPLES == 12
+    assert rated.labels == LABELS
+
+
+@pytest.fixture
+def rated(colour_folder: Path) -> AffectiveSet:
+    return colour_set(colour_folder)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.colours import SIDE, colour_set
+from training.__main__ import main
+from training.fit import FitSettings
+from training.study import Condition, Row, StudyError, conditions, study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def words_for(pictures: Path, weights: Path, folder: Path) -> list[str]:
+    words = ["study", "image_folder", str(pictures), "--out", str(folder), "--weights", str(weights)]
+    return [*words, "--side", str(SIDE), "--epochs", "1", "--batch", "8", "--rate", "5e-6", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory, colour_folder: Path, start_file: Path) -> Path:
+    folder = tmp_path_factory.mktemp("studies") / "colours"
+    words = words_for(colour_folder, start_file, folder)
+    assert main([*words, "--targets", "class", "--thresholds", "0,0.5", "--classes", "all,2"]) == 0
+    return folder
+
+
+def test_the_table_has_a_row_for_every_condition(studied: Path) -> None:
+    with (studied / "study.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [(row["layers"], row["threshold"], row["classes"]) for row in rows] == [
+        (layers, threshold, classes)
+        for layers in ("head", "all")
+        for threshold in ("0", "0.5")
+        for classes in ("all", "2")
+    ]
+    for row in rows:
+        labels, pictures = (3, 30) if row["classes"] == "all" else (2, 20)
+        assert (int(row["labels"]), int(row["pictures"])) == (labels, pictures)
+        assert int(row["tested"]) == pictures // 5
+        assert float(row["chance"]) == pytest.approx(1 / labels, abs=1e-4)
+        assert float(row["accuracy_low"]) <= float(row["accuracy"]) <= float(row["accuracy_high"])
+        assert float(row["accuracy"]) > 2 / 3
+    text = (studied / "study.md").read_text("utf-8")
+    assert "30 pictures, 3 emotions" in text
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 1 + len(rows)
+
+
+def test_what_is_finished_is_not_done_again(
+    studied: Path, colour_folder: Path, start_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in studied.rglob("*") if path.suffix != ".csv"}
+    kept = {path for path in before if path.name in {"features.npz", "best.safetensors", "log.csv"}}
+    words = [*words_for(colour_folder, start_file, studied), "--targets", "class", "--thresholds", "0"]
+    assert main([*words, "--classes", "all"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == {path: before[path] for path in kept}
+    assert "agreement" in capsys.readouterr().out
+
+
+def test_keeping_as_many_classes_as_there_are_is_keeping_all() -> None:
+    asked = conditions(6, layers=["head"], targets=["class"], thresholds=[0.0, 0.5], classes=[None, 6, 4])
+    assert asked == [
+        Condition("head", "class", threshold, classes) for threshold in (0.0, 0.5) for classes in (None, 4)
+    ]
+    assert asked[-1].name == "head-class-0.5-4"
+
+
+def test_a_condition_that_leaves_too_little_says_so(
+    tmp_path: Path, colour_folder: Path, start_file: Path
+) -> None:
+    settings = FitSettings(weights=str(start_file), side=SIDE)
+    asked = [Condition("head", "distribution", 0.9, None), Condition("head", "distribution", 0.5, None)]
+    rated = colour_set(colour_folder)
+    told: list[Row] = []
+    rows = study(rated, settings, asked, tmp_path, device=torch.device("cpu"), report=told.append)
+    assert "agreement of at least 0.9" in rows[0].refused
+    assert rows[1].scores is not None
+    assert told == rows
+    assert "agreement of at least 0.9" in (tmp_path / "study.md").read_text("utf-8")
+
+
+def test_a_set_that_nothing_is_learned_from_stops_the_study_and_says_why(
+    tmp_path: Path, colour_folder: Path, start_file: Path
+) -> None:
+    rated = colour_set(colour_folder, agreement=1.0)
+    wrong = replace(rated, agreement=np.random.default_rng(5).permutation(rated.agreement))
+    settings = FitSettings(weights=str(start_file), side=SIDE)
+    asked = [Condition("head", "class", 0.0, None)]
+    with pytest.raises(StudyError, match=r"the last layer alone finds .* do not belong together") as caught:
+        study(wrong, settings, asked, tmp_path, device=torch.device("cpu"), report=lambda _: None)
+    assert "67% is the least for 3 emotions" in str(caught.value)
+    assert not (tmp_path / "study.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--layers", "some"], ["--targets", "votes"], ["--thresholds", "0,50"], ["--classes", "few"]]
+)
+def test_wrong_conditions_are_wrong_usage(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["study", "image_folder", ".", "--out", "x", *wrong])
+    assert caught.value.code == 2

@@ -1,0 +1,321 @@
+"""The seed study, redone: does training all layers help, and which pictures and targets make it easy?
+
+Every combination of what is asked for is trained on four fifths of the pictures that it keeps, and scored on
+the rest, as the study did; but each figure has its interval and the levels of predictors without eyes.
+
+``features.npz``      what the frozen blocks say of every picture, once
+``all-…/``            a run each, see `training.run`
+``study.csv``         the table
+``study.md``          the table, for people
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from training import pretrained
+from training.affective_set import DataError, split
+from training.calibrate import fit_temperature
+from training.diagnosis import causes, least_accuracy
+from training.evaluate import fingerprint, probabilities
+from training.fit import fit, with_target
+from training.fit_settings import FitError
+from training.head import extract, fit_head
+from training.inception import build
+from training.metrics import measure_with_intervals, reference_levels
+from training.pictures import RatedPictures, batches
+from training.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from app.checkpoint import Score
+    from training.affective_set import AffectiveSet, Partition
+    from training.fit_settings import FitSettings
+    from training.inception import EmotionInception
+    from training.metrics import Floats
+
+Layers = Literal["head", "all"]
+Target = Literal["distribution", "class"]
+
+SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "kl", "calibration_error")
+_NO_BETTER = 1.1  # times chance: balanced accuracy of a network that always says the same
+
+
+class StudyError(FitError):
+    """The last layer alone learned nothing; the message says which of the usual causes it is."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One row of the study.
+
+    Attributes:
+        layers: the last layer alone, or all.
+        target: see `FitSettings`.
+        threshold: smallest agreement of the pictures that are kept; 0 keeps all.
+        classes: so many most common emotions; None for all.
+    """
+
+    layers: Layers
+    target: Target
+    threshold: float
+    classes: int | None
+
+    @property
+    def name(self) -> str:
+        """Of its run's folder."""
+        return f"{self.layers}-{self.target}-{self.threshold:g}-{self.classes or 'all'}"
+
+    def keep(self, whole: AffectiveSet) -> AffectiveSet:
+        """Its pictures."""
+        kept = whole.keep_agreement(self.threshold) if self.threshold else whole
+        return kept if self.classes is None else kept.top_classes(self.classes)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found in one condition, or why nothing could be."""
+
+    condition: Condition
+    labels: int = 0
+    pictures: int = 0
+    tested: int = 0
+    scores: dict[str, Score] | None = None
+    majority: float = math.nan
+    refused: str = ""
+
+
+def conditions(
+    labels: int,
+    *,
+    layers: Sequence[Layers],
+    targets: Sequence[Target],
+    thresholds: Sequence[float],
+    classes: Sequence[int | None],
+) -> list[Condition]:
+    """Every combination, the quick ones first; keeping as many classes as there are is keeping all."""
+    distinct = list(dict.fromkeys(None if count is None or count >= labels else count for count in classes))
+    return [Condition(*each) for each in product(layers, targets, thresholds, distinct)]
+
+
+def study(
+    whole: AffectiveSet,
+    settings: FitSettings,
+    asked: Sequence[Condition],
+    folder: Path,
+    *,
+    device: torch.device,
+    workers: int = 0,
+    report: Callable[[Row], None],
+) -> list[Row]:
+    """Train and score every condition, and write the table.
+
+    Args:
+        whole: all pictures.
+        settings: of every run; the condition's target takes the place of theirs.
+        asked: conditions.
+        folder: where runs and tables are kept; what is finished there is not done again.
+        device: to train on.
+        workers: processes that decode.
+        report: told of each row as soon as it is there.
+
+    Raises:
+        StudyError: the last layer alone, on all that the study is given, learned nothing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    start = pretrained.load(settings.weights)
+    frozen = build(len(whole.labels), start, reads=settings.reads).to(device)
+    features = _features(frozen, whole, settings, folder, device=device, workers=workers)
+    _gate(frozen, whole, features, settings)
+    rows = []
+    for condition in asked:
+        rows.append(_row(condition, whole, features, settings, folder, device=device, workers=workers))
+        report(rows[-1])
+        (folder / "study.csv").write_text(to_csv(rows), "utf-8")
+        (folder / "study.md").write_text(to_markdown(rows, whole, settings), "utf-8")
+    return rows
+
+
+def _features(
+    network: EmotionInception,
+    whole: AffectiveSet,
+    settings: FitSettings,
+    folder: Path,
+    *,
+    device: torch.device,
+    workers: int,
+) -> Tensor:
+    """Pooled features ``[N, F]`` of every picture, kept for the next time."""
+    path, everything = folder / "features.npz", np.arange(len(whole))
+    key = repr((fingerprint(whole, everything), settings.weights, settings.side, settings.reads))
+    if path.exists():
+        with np.load(path) as kept:
+            if str(kept["key"]) == key:
+                return torch.from_numpy(kept["features"])
+    pictures = RatedPictures(whole, everything, side=settings.side)
+    features, _ = extract(network, batches(pictures, batch=settings.batch, workers=workers), device)
+    np.savez(path, key=key, features=features.numpy())
+    return features
+
+
+def _gate(network: EmotionInception, whole: AffectiveSet, features: Tensor, settings: FitSettings) -> None:
+    """Stop before hours are spent on a set that nothing can be learned from."""
+    partition = split(whole, seed=settings.seed)
+    training, held_out = (_part(whole, features, part) for part in (partition.train, partition.validation))
+    fit_head(network.cpu(), training, held_out)
+    scores = _scores(_logits(network, features), whole, whole, partition, seed=settings.seed)
+    accuracy, balanced = scores["accuracy"].value, scores["balanced_accuracy"].value
+    count = len(whole.labels)
+    least = least_accuracy(count)
+    if accuracy >= least and balanced > _NO_BETTER / count:
+        return
+    found = causes(network, whole, partition, training, held_out, side=settings.side)
+    because = "; ".join(found) or (
+        "none of the usual causes was found: the labels tell a little, but less than that. Collect more "
+        "pictures, or keep those that raters agree on"
+    )
+    raise StudyError(
+        f"the last layer alone finds the dominant emotion of {accuracy:.0%} of the test pictures "
+        f"({balanced:.0%} as a mean over emotions); {least:.0%} is the least for {count} emotions. {because}"
+    )
+
+
+def _row(
+    condition: Condition,
+    whole: AffectiveSet,
+    features: Tensor,
+    settings: FitSettings,
+    folder: Path,
+    *,
+    device: torch.device,
+    workers: int,
+) -> Row:
+    try:
+        rated = condition.keep(whole)
+        partition = split(rated, seed=settings.seed)
+    except DataError as error:
+        return Row(condition, refused=str(error))
+    targets = with_target(rated, condition.target)
+    if condition.layers == "head":
+        places = {path: place for place, path in enumerate(whole.pictures)}
+        own = features[[places[path] for path in rated.pictures]]
+        network = build(len(rated.labels), pretrained.load(settings.weights), reads=settings.reads)
+        fit_head(network, _part(targets, own, partition.train), _part(targets, own, partition.validation))
+        logits = _logits(network, own)
+    else:
+        wanted = replace(settings, target=condition.target)
+        run = Run(folder / condition.name)
+        network = fit(rated, partition, wanted, run, device=device, workers=workers, resume=True)
+        pictures = RatedPictures(rated, np.arange(len(rated)), side=settings.side)
+        own, _ = extract(network, batches(pictures, batch=settings.batch, workers=workers), device)
+        logits = _logits(network.cpu(), own)
+    known = reference_levels(
+        rated.agreement[partition.train], rated.agreement[partition.test], None, seed=settings.seed
+    )
+    return Row(
+        condition,
+        len(rated.labels),
+        len(rated),
+        len(partition.test),
+        _scores(logits, rated, targets, partition, seed=settings.seed),
+        known["majority"]["accuracy"],
+    )
+
+
+def _part(rated: AffectiveSet, features: Tensor, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    return features[indices], torch.from_numpy(rated.agreement[indices]).float()
+
+
+@torch.no_grad()
+def _logits(network: EmotionInception, features: Tensor) -> Floats:
+    return np.asarray(network.head(features).double())
+
+
+def _scores(
+    logits: Floats, rated: AffectiveSet, targets: AffectiveSet, partition: Partition, *, seed: int
+) -> dict[str, Score]:
+    """On the test pictures, against the raters, with the temperature of the validation pictures."""
+    held_out, test = partition.validation, partition.test
+    temperature = fit_temperature(logits[held_out], targets.agreement[held_out])
+    predicted = probabilities(logits[test], temperature)
+    return measure_with_intervals(predicted, rated.agreement[test], seed=seed, groups=rated.groups[test])
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """A line for each row, with the ends of every interval."""
+    text = io.StringIO()
+    heads = ["layers", "target", "threshold", "classes", "labels", "pictures", "tested", "chance", "majority"]
+    figures = [f"{name}{end}" for name in SHOWN for end in ("", "_low", "_high")]
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*heads, *figures, "refused"])
+    for row in rows:
+        at = row.condition
+        values = [at.layers, at.target, f"{at.threshold:g}", at.classes or "all"]
+        if row.scores is None:
+            table.writerow([*values, *[""] * (len(heads) - len(values) + len(figures)), row.refused])
+            continue
+        scores = [row.scores.get(name) for name in SHOWN]
+        ends = [(each.value, each.low, each.high) if each else (math.nan,) * 3 for each in scores]
+        table.writerow(
+            [*values, row.labels, row.pictures, row.tested, f"{1 / row.labels:.4f}", f"{row.majority:.4f}"]
+            + [f"{value:.4f}" for each in ends for value in each]
+            + [""]
+        )
+    return text.getvalue()
+
+
+def to_markdown(rows: Sequence[Row], whole: AffectiveSet, settings: FitSettings) -> str:
+    """The table for people, with how it was made."""
+    heads = cells_of(None)
+    how = (
+        f"{len(whole)} pictures, {len(whole.labels)} emotions. Each row: four fifths of the pictures that it "
+        "keeps are trained on (an eighth of them chooses the epoch and the temperature), the rest are the "
+        f"test (seed {settings.seed}, near duplicates kept together). In brackets: 95 % bootstrap intervals."
+    )
+    lines = [
+        f"# The study on {whole.name}",
+        "",
+        how,
+        "",
+        f"| {' | '.join(heads)} |",
+        f"|{'---|' * len(heads)}",
+        *(f"| {' | '.join(cells_of(row))} |" for row in rows),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def cells_of(row: Row | None) -> list[str]:
+    """A row's cells as people read them; without a row, the heads."""
+    if row is None:
+        first = ["layers", "target", "agreement", "emotions", "pictures", "test", "chance", "majority"]
+        return [*first, *(name.replace("_", " ") for name in SHOWN)]
+    at = row.condition
+    said = [
+        "last alone" if at.layers == "head" else "all",
+        at.target,
+        f"≥ {at.threshold:g}" if at.threshold else "any",
+        str(at.classes or "all"),
+    ]
+    if row.scores is None:
+        return [*said, *["-"] * 4, row.refused, *["-"] * (len(SHOWN) - 1)]
+    said += [str(row.pictures), str(row.tested), f"{1 / row.labels:.3f}", f"{row.majority:.3f}"]
+    return said + list(_with_interval(row.scores))
+
+
+def _with_interval(scores: dict[str, Score]) -> Iterator[str]:
+    for name in SHOWN:
+        score = scores.get(name)
+        yield "-" if score is None else f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
