@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.checkpoint import Card
+    from app.card import Card
 
 Reason = Literal["flat", "unfamiliar"]
 

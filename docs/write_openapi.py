@@ -57,7 +57,7 @@ def page(schema: dict[str, Any]) -> str:
         line
         for path, methods in schema["paths"].items()
         for method, operation in methods.items()
-        for line in _operation(f"{method.upper()} {path}", operation)
+        for line in _operation(f"{method.upper()} {path}", operation, schema["components"])
     ]
     rows = [
         f"| {kind.status} | `{kind.slug}` | {kind.title} | {_cell(kind.remedy)} | "
@@ -67,9 +67,12 @@ def page(schema: dict[str, Any]) -> str:
     return HEAD + "\n".join(lines) + "\n" + PROBLEMS + "\n".join(rows) + "\n"
 
 
-def _operation(name: str, operation: dict[str, Any]) -> Iterator[str]:
+def _operation(name: str, operation: dict[str, Any], components: dict[str, Any]) -> Iterator[str]:
     yield f"\n### `{name}`\n"
     yield f"{operation['summary']} {operation['description'].partition('Raises:')[0].strip()}\n"
+    keys = [name for each in operation.get("security", ()) for name in each]
+    if told := [components["securitySchemes"][name]["description"] for name in keys]:
+        yield f"Bearer token in `Authorization`: {' or '.join(told)}.\n"
     if body := operation.get("requestBody"):
         yield f"Body: {', '.join(f'`{kind}`' for kind in body['content'])}.\n"
     if parameters := [each for each in operation.get("parameters", ()) if each["in"] != "path"]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from app.checkpoint import CARD_FILE, CHECKSUMS, Abstain, Card, DataSource, Score, Split, torchscript
+from app.card import Abstain, Card, DataSource, Score, Split
+from app.checkpoint import CARD_FILE, CHECKSUMS, torchscript
 
 if TYPE_CHECKING:
     from pathlib import Path

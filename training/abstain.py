@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import entr
 
-from app.checkpoint import Abstain
+from app.card import Abstain
 
 if TYPE_CHECKING:
     from training.metrics import Floats

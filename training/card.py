@@ -11,7 +11,7 @@ import PIL
 import torch
 import torchvision
 
-from app.checkpoint import Card, CardPlots, Confusion, DataSource, Split
+from app.card import Card, CardPlots, Confusion, DataSource, Split
 from training.metrics import confusion, gap_closed, reliability
 
 if TYPE_CHECKING:

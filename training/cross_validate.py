@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from app.checkpoint import Abstain, CardPlots, CrossValidation, Score, Split, Spread
+from app.card import Abstain, CardPlots, CrossValidation, Score, Split, Spread
 from training import card as cards
 from training import export
 from training.abstain import thresholds

@@ -16,7 +16,8 @@ from app import checkpoint as checkpoints
 from app.checkpoint import CARD_FILE, CHECKSUMS, sha256_of, split_sum, torchscript
 
 if TYPE_CHECKING:
-    from app.checkpoint import Card, Checkpoint
+    from app.card import Card
+    from app.checkpoint import Checkpoint
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from app.checkpoint import DataSource
+from app.card import DataSource
 from training import pretrained
 from training.augment import compose
 from training.fit_settings import FitError, FitSettings

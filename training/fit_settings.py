@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from app.checkpoint import SMALLEST_SIDE
+from app.card import SMALLEST_SIDE
 from training import pretrained
 from training.augment import DEFAULT as DEFAULT_AUGMENTATIONS
 from training.inception import LAST_BLOCK

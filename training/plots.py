@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.container import BarContainer
     from PIL import Image
 
-    from app.checkpoint import Confusion, ReliabilityBin
+    from app.card import Confusion, ReliabilityBin
     from training.metrics import Floats
 
 PREDICTED, RATED = "#0072b2", "#e69f00"

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torchvision.models import Inception_V3_Weights
 from torchvision.models.inception import Inception3
 
-from app.checkpoint import DataSource
+from app.card import DataSource
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from app.checkpoint import Split
+from app.card import Split
 from training import card as cards
 from training import cross_validate, export
 from training.abstain import thresholds
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from app.checkpoint import Card, CardPlots, Checkpoint, Score
+    from app.card import Card, CardPlots, Score
+    from app.checkpoint import Checkpoint
     from training.affective_set import AffectiveSet, Partition
     from training.metrics import Floats
     from training.novelty import JudgingNetwork

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from app.checkpoint import Card, Checkpoint
+    from app.card import Card
+    from app.checkpoint import Checkpoint
     from training.affective_set import AffectiveSet, Partition
     from training.metrics import Floats
     from training.run import Run

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from app.checkpoint import Score
+    from app.card import Score
     from training.affective_set import AffectiveSet, Partition
     from training.fit_settings import FitSettings
     from training.inception import EmotionInception

@@ -9,7 +9,7 @@ from app.distribution import described
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from app.checkpoint import Card
+    from app.card import Card
     from app.engine import Prediction
 
 

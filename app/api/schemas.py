@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.checkpoint import Card
+from app.card import Card
 from app.distribution import Reason
 
 REQUEST_ID = "0b6f4c1f9f0e4b0e8f6f7a5f2d3c1b0a"

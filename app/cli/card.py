@@ -7,7 +7,7 @@ from app.cli.common import AsJson, Checkpoint, console, print_json, print_table,
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from app.checkpoint import Card
+    from app.card import Card
 
 
 def card(*, json: AsJson = False, checkpoint: Checkpoint = None) -> None:

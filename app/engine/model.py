@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.checkpoint import Card, Checkpoint, load
+from app.checkpoint import Checkpoint, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     import torch
+
+    from app.card import Card
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from app.explain.regions import regions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.checkpoint import Card
+    from app.card import Card
     from app.engine import Explanation
     from app.explain.regions import Region
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from app.checkpoint import Card
+    from app.card import Card
     from app.offline.journal import Entry
 
 SUFFIXES = (".csv", ".parquet")

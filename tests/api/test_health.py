@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from app.checkpoint import Card, sha256_of
+from app.card import Card
+from app.checkpoint import sha256_of
 from app.main import create_app
 from tests.api.process import Process
 from tests.api.serving import PATIENCE, serving, slug, wait_until

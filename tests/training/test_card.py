@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.checkpoint import Card, DataSource, Score
+from app.card import Card, DataSource, Score
 from tests.tiny import tiny_card
 from training.card import fill, to_markdown
 

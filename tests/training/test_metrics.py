@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import entr
 
-from app.checkpoint import Score
+from app.card import Score
 from training.metrics import (
     SMALLEST,
     accuracy_when_clear,

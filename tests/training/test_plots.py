@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.checkpoint import Confusion, ReliabilityBin
+from app.card import Confusion, ReliabilityBin
 from training import plots
 
 LABELS = ("awe", "fear", "joy")

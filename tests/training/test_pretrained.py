@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models.inception import Inception3
 
-from app.checkpoint import DataSource
+from app.card import DataSource
 from training.inception import build
 from training.pretrained import TORCHVISION, WeightsError, from_nsfwjs, load
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.checkpoint import ReliabilityBin
+from app.card import ReliabilityBin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

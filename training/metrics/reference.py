@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.checkpoint import Score
+from app.card import Score
 from training.metrics.dominant import common_labels
 from training.metrics.summary import measure
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.checkpoint import Score
+from app.card import Score
 from training.metrics import calibration, dominant, pictures
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from training.study import cells_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.checkpoint import Confusion
+    from app.card import Confusion
     from training.release import References, Scores
     from training.study import Row
 

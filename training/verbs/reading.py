@@ -17,7 +17,7 @@ from training.sources import load as load_source
 if TYPE_CHECKING:
     import argparse
 
-    from app.checkpoint import Split
+    from app.card import Split
     from training.affective_set import AffectiveSet, Partition
 
 

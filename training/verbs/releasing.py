@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from app import checkpoint as checkpoints
-from app.checkpoint import Split
+from app.card import Split
 from training.affective_set import Partition
 from training.metrics import gap_closed, reliability_by_emotion
 from training.release import check_split, evaluation, release
