@@ -150,7 +150,7 @@ function showAnswer() {
   at("dominant").textContent = answer.abstained ? `Not sure; perhaps ${strongest}` : `Above all ${strongest}`;
   at("abstained").hidden = !answer.abstained;
   at("abstained").textContent = ABSTAINED[answer.abstained_because] ?? "The network would rather not name one emotion.";
-  showValence(answer.valence);
+  showValence(answer.valence).catch(() => {}); // without its scale, should the card be out of reach
   at("model").textContent = `Answered by ${model.name}, version ${model.version}.`;
   at("save-json").href = URL.createObjectURL(
     new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }),
@@ -159,11 +159,16 @@ function showAnswer() {
   showBars();
 }
 
-function showValence(valence) {
+// What a valence means is the checkpoint's business: its card names the ends of the scale.
+async function showValence(valence) {
   at("valence").hidden = typeof valence !== "number";
   if (typeof valence !== "number") return;
-  const felt = Math.abs(valence) < 0.05 ? "neither pleasant nor unpleasant" : valence > 0 ? "pleasant" : "unpleasant";
-  at("valence").textContent = `On the whole ${felt} (valence ${valence > 0 ? "+" : ""}${valence.toFixed(2)}).`;
+  const { answer } = state;
+  at("valence").textContent = `Valence ${valence.toFixed(2)}.`;
+  const { card } = await receive(await ask("v1/model"), "json");
+  if (state.answer === answer && card.valence_scale) {
+    at("valence").textContent = `Valence ${valence.toFixed(2)}: ${card.valence_scale}.`;
+  }
 }
 
 function stem() {
