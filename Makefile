@@ -3,7 +3,8 @@
 # make test-schema      ten minutes of requests that the schema allows, and of some that it does not
 # make test-container   the image, started by compose, answers; needs Docker
 # make chaos            10,000 requests of rude clients while the device's thread is killed every second
-# make test-faults      the container killed under load, bombed, its disk full; needs Docker and the image
+# make test-faults      the container killed under load, bombed, its disk full, its network slow, its clock jumping, one
+#                       of two replicas stopped, both upgraded; needs Docker and the image
 # make lock             deploy/requirements.lock anew: the releases that the image installs, with digests
 # make sbom             build/sbom.json: what the image has of Python, in CycloneDX's words; needs Docker and the image
 # make audit            the same looked up among known vulnerabilities; needs the network
@@ -46,6 +47,8 @@ soak: $(DEV)/ready-$(TORCH)
 
 test-faults: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python -m tests.faults.containers --compose "$(COMPOSE)"
+	$(DEV)/bin/python -m tests.faults.replicas --compose "$(COMPOSE)"
+	$(DEV)/bin/python -m tests.faults.clock
 
 FUZZ := .venv/fuzz
 test-fuzz: $(FUZZ)/ready
