@@ -5,11 +5,17 @@ ARG TORCH_BACKEND=cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 WORKDIR /build
+# Every file but PyTorch's is of a digest that is written down: `make lock`. PyTorch's release is, and its file is not:
+# the CPU build is another file on each platform, and not where the others are.
+COPY deploy/requirements.lock deploy/
+RUN /opt/venv/bin/pip install --require-hashes -r deploy/requirements.lock
 COPY deploy/install_torch.sh deploy/torch_version.txt deploy/
 RUN sh deploy/install_torch.sh /opt/venv/bin/python "$TORCH_BACKEND" "$(cat deploy/torch_version.txt)"
 COPY pyproject.toml README.md ./
 COPY app app
-RUN /opt/venv/bin/pip install . && /opt/venv/bin/pip uninstall --yes uv pip setuptools
+RUN /opt/venv/bin/pip install --no-deps --no-build-isolation . \
+    && /opt/venv/bin/pip check \
+    && /opt/venv/bin/pip uninstall --yes uv pip setuptools
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/venv /opt/venv

@@ -3,7 +3,11 @@
 # make test-schema      ten minutes of requests that the schema allows, and of some that it does not
 # make test-container   the image, started by compose, answers; needs Docker
 # make chaos            10,000 requests of rude clients while the device's thread is killed every second
-# make test-faults      the container killed under load, bombed, its disk full; needs Docker and the image
+# make test-faults      the container killed under load, bombed, its disk full, its network slow, its clock jumping, one
+#                       of two replicas stopped, both upgraded; needs Docker and the image
+# make lock             deploy/requirements.lock anew: the releases that the image installs, with digests
+# make sbom             build/sbom.json: what the image has of Python, in CycloneDX's words; needs Docker and the image
+# make audit            the same looked up among known vulnerabilities; needs the network
 # make test-fuzz        1,020,000 inputs that atheris makes up, for the decoder and the parsers; half an hour
 # make bench            how fast it is beside its peers and the bare network; half an hour, on an idle machine
 # make soak             20,000 predictions, after which memory and open files are as before
@@ -15,7 +19,7 @@ SERVE := .venv/serve
 DEV := .venv/dev
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: serve test lint types test-schema test-container chaos soak test-faults test-fuzz bench clean
+.PHONY: serve test lint types test-schema test-container chaos soak test-faults test-fuzz lock sbom audit bench clean
 serve: $(SERVE)/ready-$(TORCH)
 	$(SERVE)/bin/deepemotion serve
 
@@ -43,6 +47,8 @@ soak: $(DEV)/ready-$(TORCH)
 
 test-faults: $(DEV)/ready-$(TORCH)
 	$(DEV)/bin/python -m tests.faults.containers --compose "$(COMPOSE)"
+	$(DEV)/bin/python -m tests.faults.replicas --compose "$(COMPOSE)"
+	$(DEV)/bin/python -m tests.faults.clock
 
 FUZZ := .venv/fuzz
 test-fuzz: $(FUZZ)/ready
@@ -52,6 +58,27 @@ test-fuzz: $(FUZZ)/ready
 $(FUZZ)/ready: pyproject.toml
 	$(PYTHON) -m venv --clear $(FUZZ)
 	$(FUZZ)/bin/pip install --quiet atheris fastapi httpx numpy pillow pydantic-settings python-multipart
+	touch $@
+
+# Its own environment: none of these tools is part of what they look at. LOCK goes to deploy/lock.sh.
+SUPPLY := .venv/supply
+lock: $(SUPPLY)/ready
+	sh deploy/lock.sh $(SUPPLY)/bin/uv $(LOCK)
+
+sbom: $(SUPPLY)/ready
+	sh deploy/packages_of.sh deepemotion $(SUPPLY)/image
+	mkdir -p build
+	$(SUPPLY)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file build/sbom.json $(SUPPLY)/image/bin/python
+	$(SUPPLY)/bin/python -c "import json; print(len(json.load(open('build/sbom.json'))['components']), 'packages in build/sbom.json')"
+
+audit: $(SUPPLY)/ready
+	sh deploy/packages_of.sh deepemotion $(SUPPLY)/image
+	$(SUPPLY)/bin/pip-audit --strict --path $$(echo $(SUPPLY)/image/lib/python3*/site-packages)
+
+$(SUPPLY)/ready: Makefile
+	$(PYTHON) -m venv --clear $(SUPPLY)
+	$(SUPPLY)/bin/pip install --quiet cyclonedx-bom pip-audit uv
 	touch $@
 
 PEERS := .venv/peers

@@ -1,4 +1,4 @@
-"""The container under load while something goes wrong: killed, bombed, its disk full.
+"""The container under load while something goes wrong: killed, bombed, its disk full, its network slow.
 
 Run by ``make test-faults``; prints what it saw, and ends with 1 if an answer was wrong or the service did not
 come back. The image has to be there: ``docker compose build``.
@@ -26,6 +26,7 @@ from PIL import Image
 from skimage import data
 
 from tests.container import wait_until_ready
+from tests.faults.slow_line import SlowLine
 from tests.pictures import png_bomb
 from tests.security.test_bombs import real_bomb
 
@@ -38,14 +39,18 @@ BEFORE, AFTER = 5.0, 20.0
 """Seconds of load before the kill, and after the service has come back."""
 
 
+def photo() -> bytes:
+    """A photograph, as JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(data.coffee()).save(file, "JPEG")  # type: ignore[no-untyped-call]
+    return file.getvalue()
+
+
 class Load:
     """Clients that ask the same again and again, and what each was answered."""
 
     def __init__(self, url: str, clients: int = 4) -> None:
-        photo = Image.fromarray(data.coffee())  # type: ignore[no-untyped-call]
-        file = io.BytesIO()
-        photo.save(file, "JPEG")
-        self.picture = file.getvalue()
+        self.picture = photo()
         self.outcomes: list[tuple[float, str]] = []
         self._url = url
         self._over = threading.Event()
@@ -160,7 +165,30 @@ def full_disk(url: str, container: str) -> None:
     subprocess.run(["docker", "exec", container, "rm", "/tmp/full"], check=True)  # noqa: S108 - of the container
 
 
-DRILLS = {"kill": kill_under_load, "disk": full_disk, "bombs": bombs}
+def slow_network(url: str, container: str) -> None:
+    """Over a slow line everything takes longer and nothing fails, but who needs too long is cut off."""
+    del container
+    near = Load(url, clients=2)
+    port = httpx.URL(url).port or 80
+    with (
+        SlowLine(port, bytes_per_second=32_000, delay=0.15) as slow,
+        SlowLine(port, bytes_per_second=1_000, delay=0.15) as slowest,
+    ):
+        far = Load(slow.url, clients=4)
+        with near.running(), far.running():
+            began = time.monotonic()
+            cut_off = httpx.post(f"{slowest.url}/predict", content=near.picture, timeout=120)
+            took = time.monotonic() - began
+    counted = [Counter(what for _, what in each.outcomes) for each in (near, far)]
+    print(
+        f"slow line: at 32 kB/s {dict(counted[1])}, beside it {dict(counted[0])}; "
+        f"at 1 kB/s {cut_off.status_code} after {took:.1f} s"
+    )
+    assert set(counted[0]) == set(counted[1]) == {"right"}
+    assert cut_off.status_code == httpx.codes.REQUEST_TIMEOUT
+
+
+DRILLS = {"kill": kill_under_load, "disk": full_disk, "slow": slow_network, "bombs": bombs}
 
 
 def main() -> int:
