@@ -8,7 +8,7 @@ import torch
 from app.checkpoint import Checkpoint, load
 from app.settings import Settings
 from tests.api.serving import service
-from tests.tiny import write_checkpoint
+from tests.tiny import busywork_of, write_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,5 +83,5 @@ def crowded(base_settings: Settings, slow_checkpoint: Path) -> Iterator[httpx.Cl
 
 @pytest.fixture(scope="session")
 def slow_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose network takes a tenth of a second or two for a batch or a gradient step."""
-    return write_checkpoint(tmp_path_factory.mktemp("slow"), busywork=5000)
+    """A checkpoint whose network takes a fifth of a second for a batch or a gradient step, on any machine."""
+    return write_checkpoint(tmp_path_factory.mktemp("slow"), busywork=busywork_of(0.2))

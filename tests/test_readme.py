@@ -126,7 +126,7 @@ def test_what_starts_things(block: str) -> None:
         return
     assert re.fullmatch(r"make \S+\n", block)
     printed = subprocess.run(
-        ["make", "--dry-run", "--always-make", block.split()[1]],
+        ["make", "--dry-run", "--always-make", "--no-print-directory", block.split()[1]],
         cwd=ROOT,
         check=True,
         capture_output=True,

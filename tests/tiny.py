@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +23,25 @@ if TYPE_CHECKING:
 
 LABELS = ("anger", "joy", "sadness")
 SIDE = 75
+
+
+def waste(products: int) -> Tensor:
+    """Time, in so many matrix products; the script compiles it with the network."""
+    wasted = torch.ones(128, 128)
+    for _ in range(products):
+        wasted = (wasted @ wasted).clamp(0.0, 1.0)
+    return wasted
+
+
+def busywork_of(seconds: float) -> int:
+    """How many products take about so long on this machine, when it has nothing else to do."""
+    trial, shortest = 200, float("inf")
+    waste(trial)
+    for _ in range(10):
+        began = time.perf_counter()
+        waste(trial)
+        shortest = min(shortest, time.perf_counter() - began)
+    return math.ceil(seconds * trial / shortest)
 
 
 class TinyNetwork(nn.Module):
@@ -52,9 +73,7 @@ class TinyNetwork(nn.Module):
         x = pictures.to(self.smooth.weight.dtype) / 255.0
         if self.fails_on_white and bool((x.amin(dim=(1, 2, 3)) > 0.999).any().item()):
             raise RuntimeError("this network cannot bear white")
-        wasted = torch.ones(128, 128)
-        for _ in range(self.busywork):
-            wasted = (wasted @ wasted).clamp(0.0, 1.0)
+        wasted = waste(self.busywork)
         means: Tensor = torch.tanh(2.0 * self.smooth(x)).mean(dim=(2, 3))
         return means + 0.0 * wasted.mean()  # so that nobody optimises the work away
 

@@ -180,7 +180,7 @@ def _fold(
     """What the network of one fold says of the pictures that it has not learned from."""
     path = run.folder / "outputs.npz"
     if path.exists():
-        kept = np.load(path)
+        kept = np.load(path, allow_pickle=False)
         return Outputs(kept["logits"], kept["novelty"])
     network = fit(rated, partition, settings, run, device=device, workers=workers, resume=True, notes=notes)
     judging = with_novelty(
@@ -222,7 +222,7 @@ def kept_outputs(rated: AffectiveSet, folder: Path) -> OutOfFold:
     path = folder / "out_of_fold.npz"
     if not path.is_file():
         raise RunError(f"{folder} holds no finished cross-validation")
-    with np.load(path) as kept:
+    with np.load(path, allow_pickle=False) as kept:
         if kept["pictures"].tolist() != _names(rated) or tuple(kept["labels"]) != rated.labels:
             raise EvaluationError(f"{folder} is a cross-validation of other pictures")
         return OutOfFold(kept["logits"], kept["novelty"], kept["fold"])

@@ -128,8 +128,9 @@ def phase_two(job: Job) -> None:
         train_loss = run_epoch(job, optimiser, peaks, epoch)
         validation_loss = _validate(job)
         _report(job.run, "all", epoch, (train_loss, validation_loss), began)
-        # Without validation pictures the loss is NaN, the number of epochs settled, the last one the result.
-        improved, best = not validation_loss >= best, min(best, validation_loss)
+        # Without validation pictures the number of epochs is settled and the last one the result.
+        improved = validation_loss < best or not len(job.partition.validation)
+        best = min(best, validation_loss)
         if improved:
             save(job.run.best, job.network, None, _meta(job.run, epoch, best))
         save(job.run.last, job.whole, optimiser, _meta(job.run, epoch, best))

@@ -162,7 +162,7 @@ def _features(
     path, everything = folder / "features.npz", np.arange(len(whole))
     key = repr((fingerprint(whole, everything), settings.weights, settings.side, settings.reads))
     if path.exists():
-        with np.load(path) as kept:
+        with np.load(path, allow_pickle=False) as kept:
             if str(kept["key"]) == key:
                 return torch.from_numpy(kept["features"])
     pictures = RatedPictures(whole, everything, side=settings.side)

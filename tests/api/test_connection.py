@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from contextlib import ExitStack, closing
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +38,14 @@ def client(base_settings: Settings) -> Iterator[httpx.Client]:
 
 def connect(client: httpx.Client) -> socket.socket:
     return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20)
+
+
+def read_answer(connection: socket.socket) -> None:
+    """All of it: head and body may come in two pieces."""
+    answer = HTTPResponse(connection)
+    answer.begin()
+    assert answer.status == 200
+    answer.read()
 
 
 def closed_after(connection: socket.socket) -> float:
@@ -72,7 +81,7 @@ def test_the_second_head_of_a_connection_has_its_own_time(client: httpx.Client) 
     with closing(connect(client)) as connection:
         for _ in range(2):  # the second after the first's time would have run out
             connection.sendall(request)
-            assert b"HTTP/1.1 200" in connection.recv(65536)
+            read_answer(connection)
             time.sleep(HEAD_SECONDS * 1.2)
         connection.sendall(b"GET /he")
         assert HEAD_SECONDS - 0.2 < closed_after(connection) < 15

@@ -79,7 +79,7 @@ def test_disconnected_clients_are_not_computed(slow: httpx.Client) -> None:
 
     def leave(_index: int) -> None:
         with pytest.raises(httpx.ReadTimeout):
-            slow.post("/predict", content=plain(), timeout=0.2)
+            slow.post("/predict", content=plain(), timeout=0.1)
 
     busy = together(1, lambda _: slow.post("/explain", content=plain()))
     for _ in range(4):  # one after the other, so that at most one a turn is still there
