@@ -16,7 +16,7 @@ from app.card import DataSource
 from training import pretrained
 from training.augment import compose
 from training.fit_settings import FitError, FitSettings
-from training.inception import EmotionInception, build
+from training.inception import EmotionInception, build, freeze
 from training.phases import Job, phase_one, phase_two
 from training.run import Run, restore
 from training.teacher import Imitation
@@ -64,6 +64,8 @@ def fit(
     compose(settings.augment, settings.side)
     torch.manual_seed(settings.seed)
     network = build(len(rated.labels), start, reads=settings.reads, dropout=settings.dropout)
+    if settings.frozen:
+        freeze(network, settings.frozen)
     record = {
         "settings": asdict(settings),
         "labels": rated.labels,

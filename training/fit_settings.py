@@ -23,7 +23,8 @@ class FitSettings:
 
     Attributes:
         target: learn the raters' whole distribution, or only their most frequent choice.
-        weights: ``torchvision``, or a ``.safetensors`` file of start weights or of an earlier run.
+        weights: ``torchvision``, a ``.safetensors`` file of start weights or of an earlier run, or a
+            checkpoint (``.pt``).
         reads: Mixed blocks that the last layer reads.
         side: of the square input, in pixels.
         head_pictures: at most so many pictures for phase one; 0 for all.
@@ -31,6 +32,8 @@ class FitSettings:
         rate: of the last layer in phase two, at its highest.
         layer_decay: each block's rate is that of the block after it, times this.
         batch: pictures in a step.
+        frozen: this block and those below it keep their start weights, which saves a third of the time with
+            ``Mixed_5d``; none by default.
         weight_decay: of AdamW.
         dropout: share of the pooled features dropped in phase two.
         augment: names from `training.augment`.
@@ -53,6 +56,7 @@ class FitSettings:
     rate: float = 1e-4
     layer_decay: float = 0.9
     batch: int = 16
+    frozen: str = ""
     weight_decay: float = 0.05
     dropout: float = 0.5
     augment: tuple[str, ...] = DEFAULT_AUGMENTATIONS

@@ -89,6 +89,7 @@ class EmotionInception(nn.Module):
         self.head = nn.Linear(sum(CHANNELS[name] for name in self.reads), labels)
         self.mean = mean
         self.std = std
+        self.count_border = count_border
 
     def normalise(self, pictures: Tensor) -> Tensor:
         """Pixels in 0..255 to what the first convolution expects."""
@@ -160,11 +161,23 @@ def build(
     return network.eval()
 
 
+def freeze(network: EmotionInception, last: str) -> None:
+    """Let no block learn from the first to `last`.
+
+    Raises:
+        InceptionError: there is no block of that name.
+    """
+    if last not in BLOCKS:
+        raise InceptionError(f"no block {last!r} to freeze; there are {', '.join(BLOCKS)}")
+    for name in BLOCKS[: BLOCKS.index(last) + 1]:
+        network.blocks[name].requires_grad_(requires_grad=False)
+
+
 def layer_groups(network: EmotionInception) -> Iterator[tuple[str, list[nn.Parameter]]]:
-    """Parameters from the last layer down to the first convolution, block by block."""
+    """Parameters that learn, from the last layer down to the first convolution, block by block."""
     yield "head", list(network.head.parameters())
     for name in reversed(BLOCKS):
-        if parameters := list(network.blocks[name].parameters()):
+        if parameters := [each for each in network.blocks[name].parameters() if each.requires_grad]:
             yield name, parameters
 
 

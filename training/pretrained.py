@@ -1,8 +1,9 @@
 """Where the network's first weights come from.
 
-``torchvision`` downloads torchvision's ImageNet weights and is the default. A ``.safetensors`` file holds a
-torchvision state dictionary whose metadata say how its pixels are scaled; `from_nsfwjs` writes such a file
-from the npm package ``nsfwjs`` (MIT), for places where torchvision's download cannot be reached.
+``torchvision`` downloads torchvision's ImageNet weights and is the default. A checkpoint (``.pt``) that was
+exported here can be trained on. A ``.safetensors`` file holds a torchvision state dictionary whose metadata
+say how its pixels are scaled; `from_nsfwjs` writes such a file from the npm package ``nsfwjs`` (MIT), for
+places where torchvision's download cannot be reached.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import re
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 
@@ -24,10 +26,9 @@ from torchvision.models import Inception_V3_Weights
 from torchvision.models.inception import Inception3
 
 from app.card import DataSource
+from training.unfold import UnfoldError, unfold
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -62,10 +63,11 @@ class StartWeights:
 
 
 def load(source: str | Path) -> StartWeights:
-    """Weights from torchvision (downloaded once) or from a ``.safetensors`` file.
+    """Weights from torchvision (downloaded once), from a checkpoint, or from a ``.safetensors`` file.
 
     Raises:
-        WeightsError: the file is damaged, or does not say how its pixels are scaled.
+        WeightsError: the file is damaged, or does not say how its pixels are scaled, or is a checkpoint that
+            `app.checkpoint.verify` refuses.
         OSError: the file is missing or the download failed.
     """
     if str(source) == TORCHVISION:
@@ -85,6 +87,8 @@ def load(source: str | Path) -> StartWeights:
             count_border=True,
             provenance=f"torchvision {weights} (ImageNet-1k)",
         )
+    if str(source).endswith(".pt"):
+        return _from_checkpoint(Path(source))
     try:
         with safe_open(str(source), framework="pt") as file:
             meta = file.metadata() or {}
@@ -103,6 +107,22 @@ def load(source: str | Path) -> StartWeights:
         provenance=meta["provenance"],
         learned_from=tuple(DataSource(**source) for source in json.loads(meta.get("learned_from", "[]"))),
         commands=tuple(meta.get("commands", "").splitlines()),
+    )
+
+
+def _from_checkpoint(path: Path) -> StartWeights:
+    try:
+        network, card = unfold(path)
+    except UnfoldError as error:
+        raise WeightsError(str(error)) from error
+    return StartWeights(
+        network.blocks.state_dict(),
+        mean=network.mean,
+        std=network.std,
+        count_border=network.count_border,
+        provenance=card.start_weights,
+        learned_from=card.data,
+        commands=tuple(card.command.splitlines()),
     )
 
 

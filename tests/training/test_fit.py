@@ -233,6 +233,7 @@ def test_phase_one_may_use_some_of_the_pictures(
     [
         ({"augment": ("flip", "upside-down")}, AugmentationError),
         ({"reads": ("Mixed_9z",)}, InceptionError),
+        ({"frozen": "Mixed_9z"}, InceptionError),
         ({"weights": "missing.safetensors"}, OSError),
     ],
 )
@@ -277,6 +278,22 @@ def test_deeper_blocks_learn_slower(start: StartWeights) -> None:
     blocks = [name for name in BLOCKS if not name.startswith("maxpool")]
     assert rates == [0.5**depth for depth in range(1 + len(blocks))]
     assert [len(parameter) for parameter in optimiser.param_groups[0]["params"]] == [3, 3]
+
+
+def test_frozen_blocks_keep_their_start_weights(
+    rated: AffectiveSet, partition: Partition, settings: FitSettings, start: StartWeights, tmp_path: Path
+) -> None:
+    chosen = replace(settings, frozen="Mixed_6a", epochs=1)
+    network = fit(rated, partition, chosen, Run(tmp_path / "frozen"), device=CPU)
+    restore(tmp_path / "frozen" / "last.safetensors", network, None)  # of the epoch, whichever was best
+    moved = {
+        name
+        for name, block in network.blocks.items()
+        for key, value in block.state_dict().items()
+        if not torch.equal(value, start.state[f"{name}.{key}"])
+    }
+    after = BLOCKS[BLOCKS.index("Mixed_6a") + 1 :]
+    assert moved == set(after)
 
 
 def test_half_the_bits_learn_about_the_same(

@@ -70,7 +70,9 @@ def add_fit_settings(verb: argparse.ArgumentParser) -> None:
     """Every field of `FitSettings`, and the number of workers."""
     default = FitSettings()
     verb.add_argument("--target", choices=("distribution", "class"), default=default.target)
-    verb.add_argument("--weights", default=default.weights, help="torchvision, or a .safetensors file")
+    verb.add_argument(
+        "--weights", default=default.weights, help="torchvision, .safetensors, or a checkpoint (.pt)"
+    )
     verb.add_argument(
         "--reads", type=_names, default=default.reads, help="blocks that the last layer reads, a,b"
     )
@@ -80,6 +82,7 @@ def add_fit_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--rate", type=float, default=default.rate, help="of the last layer in phase two")
     verb.add_argument("--layer-decay", type=float, default=default.layer_decay, help="from block to block")
     verb.add_argument("--batch", type=int, default=default.batch)
+    verb.add_argument("--frozen", default=default.frozen, help="the last block that does not learn")
     verb.add_argument("--weight-decay", type=float, default=default.weight_decay)
     verb.add_argument("--dropout", type=float, default=default.dropout)
     verb.add_argument("--augment", type=_names, default=default.augment, help="flip,crop,turn,light,colour")
