@@ -8,20 +8,31 @@ penalty chosen on the validation pictures.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from training.inception import EmotionInception
     from training.pictures import Sample
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 ITERATIONS = 80
 _FLAT = 1e-3  # a feature that hardly varies is not blown up
+
+
+class Headed(Protocol):
+    """A network whose last layer can be fitted alone."""
+
+    head: nn.Linear
+
+    def eval(self) -> Self:
+        """Evaluation mode."""
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """What the last layer reads, ``[N, F]``."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +45,7 @@ class HeadFit:
 
 
 @torch.no_grad()
-def extract(
-    network: EmotionInception, batches: Iterable[Sample], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def extract(network: Headed, batches: Iterable[Sample], device: torch.device) -> tuple[Tensor, Tensor]:
     """Pooled features ``[N, F]`` and targets ``[N, K]``, on the CPU."""
     network.eval()
     features, targets = [], []
@@ -56,9 +65,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-def fit_head(
-    network: EmotionInception, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]
-) -> HeadFit:
+def fit_head(network: Headed, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> HeadFit:
     """Solve the last layer for every penalty and keep the one with the lowest validation loss."""
     features, targets = training
     mean, spread = features.mean(dim=0), features.std(dim=0) + _FLAT

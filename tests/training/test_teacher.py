@@ -9,8 +9,9 @@ import pytest
 import timm
 import torch
 
-from tests.training.colours import SIDE, colour_set, parts
+from tests.training.colours import SIDE, colour_set, draw_folder, parts
 from tests.training.test_fit import contents, log_of, unplugged
+from training.__main__ import main
 from training.fit import FitSettings, fit
 from training.pretrained import WeightsError
 from training.run import Run
@@ -122,3 +123,16 @@ def test_a_taught_run_imitates_and_may_be_cut(tmp_path: Path, teacher_file: Path
     fit(rated, partition, replace(settings, teacher="", epochs=1), untaught, device=CPU)
     assert log_of(untaught)[0] == log_of(straight)[0]  # phase one has no teacher
     assert log_of(untaught)[1] != log_of(straight)[1]
+
+
+def test_pseudo_ratings_are_a_table_that_fit_reads(
+    colour_folder: Path, teacher_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "pseudo.csv"
+    words = ["pseudo-rate", "image_folder", str(colour_folder), "--teacher", str(teacher_file)]
+    words += ["--side", str(SIDE), "--device", "cpu", "--output", str(table), "--rated"]
+    assert main([*words, "nothing", str(colour_folder)]) == 1
+    assert "there is no source 'nothing'" in " ".join(capsys.readouterr().err.split())
+    assert main([*words, "image_folder", str(draw_folder(tmp_path / "rated"))]) == 0
+    assert "pictures" in capsys.readouterr().out
+    assert main(["frequencies", "cap_d", str(table)]) == 0

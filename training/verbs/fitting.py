@@ -1,4 +1,4 @@
-"""``weights``, ``teacher``, ``frequencies`` and ``fit``."""
+"""``weights``, ``teacher``, ``pseudo-rate``, ``frequencies`` and ``fit``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training import pretrained, teacher
-from training.affective_set import TEST_SHARE
+from training.affective_set import TEST_SHARE, split
 from training.fit import fit
+from training.pseudo_rate import Panel, learn, predict, write_table
 from training.run import Run
+from training.sources import load as load_source
 from training.verbs import options, reading
 from training.verbs.printing import OUT
 
@@ -28,6 +30,20 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     verb.add_argument("package", type=Path)
     verb.add_argument("output", type=Path, help="a .safetensors file")
     verb.set_defaults(verb=_teacher)
+
+    verb = verbs.add_parser(
+        "pseudo-rate",
+        parents=[pictures, device],
+        help="a table of what the raters of another set would probably say of these pictures",
+    )
+    verb.add_argument("--rated", nargs=2, required=True, metavar=("SOURCE", "PATH"), help="the other set")
+    verb.add_argument(
+        "--teacher", action="append", required=True, help="a file that `teacher` made; may be repeated"
+    )
+    verb.add_argument("--side", type=int, default=224, help="of the square input, pixels")
+    verb.add_argument("--seed", type=int, default=1, help="of the split of the other set, as in `fit`")
+    verb.add_argument("--output", type=Path, required=True, help="a .csv, for the source cap_d")
+    verb.set_defaults(verb=_pseudo_rate)
 
     verb = verbs.add_parser(
         "frequencies", parents=[pictures, filters], help="pictures that each emotion dominates"
@@ -57,6 +73,17 @@ def _weights(chosen: argparse.Namespace) -> None:
 def _teacher(chosen: argparse.Namespace) -> None:
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     OUT.print(f"{chosen.output}: {teacher.from_package(chosen.package, chosen.output)}")
+
+
+def _pseudo_rate(chosen: argparse.Namespace) -> None:
+    kind, path = chosen.rated
+    others, rated = reading.whole_set(chosen), load_source(kind, Path(path))
+    partition = split(rated, seed=chosen.seed)
+    panel = Panel([teacher.load(file) for file in chosen.teacher], len(rated.labels))
+    found = learn(panel, rated, partition, side=chosen.side, device=chosen.device)
+    OUT.print(f"validation loss {found.validation_loss:.3f} nats, penalty {found.penalty:g}")
+    shares = predict(panel, others, side=chosen.side, device=chosen.device)
+    OUT.print(f"{chosen.output}: {write_table(chosen.output, rated, partition, others, shares)} pictures")
 
 
 def _frequencies(chosen: argparse.Namespace) -> None:
