@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 EXAMPLES = 12
-"""For each operation, beside those that cover the schema; ``make test-schema`` asks more, also in sequences."""
+"""Made up for each operation; ``make test-schema`` asks more, and in sequences."""
 
 
 def test_the_service_does_what_its_schema_says(base_settings: Settings, judging_path: Path) -> None:
