@@ -10,7 +10,12 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from fastapi.routing import APIRoute
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 MAX_MESSAGE = 300
 """Characters kept of an exception's message: enough to diagnose, too few to hold a picture."""
@@ -55,6 +60,19 @@ def configure(level: str) -> None:
     logging.captureWarnings(capture=True)
     logging.getLogger("PIL").setLevel(logging.WARNING)  # its debug lines tell what EXIF says
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each malformed form
+
+
+def route_of(scope: Scope) -> str | None:
+    """The template of the path that a request asked for, its version included; None if there is none.
+
+    The path itself is the client's text and may be anything, but it may be told where it ends with the
+    template. FastAPI leaves the prefix out with which a router was included; without this, /v1/predict and
+    /predict could not be told apart, and nobody would see when the older one is no longer asked for.
+    """
+    route = scope.get("route")
+    template: str | None = getattr(route, "path", None)
+    path: str = scope["path"]
+    return path if template and isinstance(route, APIRoute) and path.endswith(template) else template
 
 
 def log_request(fields: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from app.telemetry import route_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -116,10 +118,10 @@ class Tracing:
 
 
 def _describe(server: Span, scope: Scope, status: int) -> None:
-    """Name the span by the route's template: a path is the client's text, and may be anything."""
+    """Name the span by the route."""
     from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415
 
-    route = getattr(scope.get("route"), "path", None) or "none"
+    route = route_of(scope) or "none"
     server.update_name(f"{scope['method']} {route}")
     server.set_attributes(
         {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers, MutableHeaders
 
 from app.api.problems import problem_response
-from app.telemetry import log_failure, log_request
+from app.telemetry import log_failure, log_request, route_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,7 +68,7 @@ class RequestRecord:
 
     def _record(self, scope: Scope, status: int | None, seconds: float) -> None:
         log_request(_facts(scope, status, seconds))
-        route = _route(scope) or "none"
+        route = route_of(scope) or "none"
         method = scope["method"] if scope["method"] in _METHODS else "other"  # else a client could add series
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
@@ -127,17 +127,11 @@ def _announces_body(scope: Scope) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-def _route(scope: Scope) -> str | None:
-    """The route's template: a path is the client's text, and may be anything."""
-    path: str | None = getattr(scope.get("route"), "path", None)
-    return path
-
-
 def _facts(scope: Scope, status: int | None, seconds: float) -> dict[str, Any]:
     """The log line."""
     return {
         "method": scope["method"],
-        "route": _route(scope),
+        "route": route_of(scope),
         "status": status,
         "ms": round(seconds * 1000, 1),
         "request_id": scope["state"]["request_id"],

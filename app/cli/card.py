@@ -34,7 +34,6 @@ def card(*, json: AsJson = False, checkpoint: Checkpoint = None) -> None:
 
 def _print_facts(card: "Card", sha256: str) -> None:
     learned = {"distribution": "the whole distribution", "class": "the dominant emotion"}[card.target]
-    split = card.split
     facts = [
         ("checkpoint", f"{card.name}@{card.version}, {card.created}"),
         ("sha256", sha256),
@@ -42,10 +41,7 @@ def _print_facts(card: "Card", sha256: str) -> None:
         ("emotions", ", ".join(card.labels)),
         ("input", f"{card.input_size} x {card.input_size} pixels, {card.resize}ed"),
         ("learned", f"{learned}; temperature {card.temperature:.3f}; seed {card.seed}"),
-        (
-            "split",
-            f"{split.train:,} for training, {split.validation:,} for validation, {split.test:,} for test",
-        ),
+        ("scored", how_scored(card)),
         ("start weights", card.start_weights),
         *(
             [("valence", f"{_pairs(card.valence)} ({card.valence_scale})")]
@@ -60,8 +56,24 @@ def _print_facts(card: "Card", sha256: str) -> None:
     print_table(facts)
 
 
+def how_scored(card: "Card") -> str:
+    """On which pictures, in words."""
+    split, folds = card.split, card.cross_validation
+    if folds is None:
+        return (
+            f"on {split.test:,} pictures for test; {split.train:,} were for training and "
+            f"{split.validation:,} for validation"
+        )
+    differs = f"; this one was trained otherwise in {', '.join(folds.differs)}" if folds.differs else ""
+    return (
+        f"not this network, which learned from {split.train:,} of {folds.pictures:,} pictures, but "
+        f"{folds.networks} like it, each on a part of the pictures, of {folds.folds}, that it was trained "
+        f"without{differs}"
+    )
+
+
 def _pairs(figures: "Mapping[str, float]") -> str:
-    return ", ".join(f"{name} {figure:g}" for name, figure in figures.items())
+    return ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
 
 
 def _thresholds(card: "Card") -> str:
@@ -79,7 +91,8 @@ def _print_scores(card: "Card") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("on the test pictures", box=SIMPLE_HEAD)
+    scored_on = "on the test pictures" if card.cross_validation is None else "on pictures left out"
+    table = Table(scored_on, box=SIMPLE_HEAD)
     table.add_column("score (95 % interval)", no_wrap=True)
     for reference in card.references:
         table.add_column(reference, justify="right")

@@ -5,15 +5,24 @@ import { Refusal, ask, receive } from "./service.js";
 
 const at = (id) => document.getElementById(id);
 
-const MEANING = {
+// What each figure of a card means, and whether more of it is better.
+export const MEANING = {
   accuracy: ["dominant emotion right", true],
   accuracy_when_clear: ["the same, where more than half of the raters agreed", true],
+  accuracy_when_clear_and_common: ["the same, among the emotions that dominate 40 such pictures or more", true],
   balanced_accuracy: ["mean over the emotions of the share found", true],
+  balanced_accuracy_when_clear_and_common: ["the same, on clear pictures of those common emotions", true],
+  macro_f1: ["mean over the emotions of F1, which is high when both precision and recall are", true],
   kl: ["KL divergence of the rated from the predicted shares, in nats", false],
   chebyshev: ["largest difference of a share", false],
+  clark: ["Clark distance over the root of the number of emotions", false],
+  canberra: ["Canberra distance over the number of emotions", false],
   cosine: ["cosine similarity of the shares", true],
   intersection: ["mass that the rated and the predicted shares have in common", true],
+  negative_log_likelihood: ["of the emotion that a rater chose, in nats", false],
+  brier: ["squared distance of the shares from a rater's choice, 0 to 2", false],
   calibration_error: ["share predicted for the dominant emotion against the raters' own", false],
+  classwise_calibration_error: ["the same for every emotion", false],
 };
 const LEVELS = {
   chance: "every emotion equally likely",
@@ -24,6 +33,7 @@ const LEVELS = {
 
 const words = (name) => name.replaceAll("_", " ");
 const figure = (value) => (typeof value === "number" ? value.toFixed(3) : "");
+const many = (count) => count.toLocaleString("en");
 
 function element(tag, text = "", children = []) {
   const made = document.createElement(tag);
@@ -55,6 +65,8 @@ function show({ card, sha256, devices }) {
       ["Learned", card.target === "distribution" ? "the shares of raters" : "the dominant emotion of each picture"],
       ["Looks at", `${card.input_size} × ${card.input_size} pixels, the whole photo stretched to fit`],
       ["Temperature", card.temperature.toFixed(3)],
+      ["Is not sure", abstains(card)],
+      ...(card.valence ? [["Valence", valence(card)]] : []),
       ["Runs on", devices.join(", ")],
       ["SHA-256", sha256],
     ]),
@@ -68,10 +80,35 @@ function show({ card, sha256, devices }) {
   showPlots(card.plots);
 }
 
-function showScores({ split, note, scores: measured, references }) {
-  at("tested").textContent =
-    `Scored on ${split.test} pictures that were neither trained on nor used for any choice, with 95 % intervals. ` +
-    `The training used ${split.train} pictures, and ${split.validation} others to choose by.`;
+function abstains({ abstain: at }) {
+  if (!at) return "never: it cannot tell what it does not know";
+  const above = `above an entropy of ${figure(at.entropy)} nats, or a novelty of ${figure(at.novelty)}`;
+  return `${above}; each is so of ${(100 * at.share).toFixed(1)} % of held-out pictures`;
+}
+
+function valence({ valence: figures, valence_scale: scale }) {
+  const told = Object.entries(figures).map(([emotion, value]) => `${emotion} ${value.toFixed(2)}`);
+  return `${told.join(", ")}; ${scale}`;
+}
+
+export function tested({ split, cross_validation: folds }) {
+  if (!folds) {
+    return (
+      `Scored on ${many(split.test)} pictures that were neither trained on nor used for any choice, with 95\u00a0% intervals. ` +
+      `The training used ${many(split.train)} pictures, and ${many(split.validation)} others to choose by.`
+    );
+  }
+  const differs = folds.differs?.length ? ` This one was trained with other settings in: ${folds.differs.join(", ")}.` : "";
+  return (
+    `Not measured on this network, which learned from ${many(split.train)} of the ${many(folds.pictures)} pictures, but on ` +
+    `${folds.folds * folds.repeats} others that were trained like it: each left out one of ${folds.folds} parts of the ` +
+    `pictures, and was scored on that. With 95\u00a0% intervals.${differs}`
+  );
+}
+
+function showScores(card) {
+  const { note, scores: measured, references } = card;
+  at("tested").textContent = tested(card);
   at("note").textContent = note;
   const levels = Object.keys(references);
   const rows = Object.entries(measured).map(([name, score]) => [
@@ -88,7 +125,7 @@ function showScores({ split, note, scores: measured, references }) {
 function showData({ data, start_weights: start }) {
   const rows = data.map(({ name, pictures, terms, citation }) => [
     rowHead(name, citation),
-    number(pictures.toLocaleString("en")),
+    number(many(pictures)),
     element("td", terms),
   ]);
   at("data").append(table("Sets of rated pictures", ["set", "pictures", "terms of use"], rows));

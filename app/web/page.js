@@ -189,7 +189,6 @@ function bar(emotion, share, furthest) {
   button.type = "button";
   button.dataset.emotion = emotion;
   button.className = emotion === state.answer.dominant.emotion ? "dominant" : "";
-  button.setAttribute("aria-label", `${emotion}, ${percent(share)}`);
   const [name, track, fill, number] = ["name", "track", "fill", "share"].map(part);
   name.textContent = emotion;
   number.textContent = percent(share);

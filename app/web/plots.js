@@ -23,8 +23,9 @@ const MARKS = {
   triangle: (x, y) => draw("path", { class: "mark", d: `M${x} ${y - 6}l6 11h-12z` }),
 };
 const SHAPES = Object.values(MARKS);
-const LEFT = 150;
-const RIGHT = 560;
+const WIDTH = 740;
+const LEFT = 305; // room for the longest name
+const RIGHT = 675;
 const STEP = 44;
 
 // scores: {figure: {value, low, high}}; references: {level: {figure: value}}; better: figure -> is higher better.
@@ -35,7 +36,7 @@ export function scores(measured, references, { words, better }) {
     row(name, index, measured[name], levels.map((level) => references[level][name]), { words, better }),
   );
   const said = figures.map((name) => `${words(name)} ${measured[name].value.toFixed(3)}`).join(", ");
-  return picture(640, 40 + figures.length * STEP, `Each figure with its interval: ${said}. The table below has all.`, [
+  return picture(WIDTH, 40 + figures.length * STEP, `Each figure with its interval: ${said}. The table below has all.`, [
     ...key(levels),
     ...rows,
   ]);
@@ -76,7 +77,7 @@ function row(name, index, score, levels, { words, better }) {
       typeof level === "number" && far(level) ? [SHAPES[which % SHAPES.length](RIGHT, y)] : [],
     ),
     draw("circle", { class: "point", cx: x(score.value), cy: y, r: 5 }),
-    draw("text", { class: "value", x: 634, y: y + 4, "text-anchor": "end" }, score.value.toFixed(3)),
+    draw("text", { class: "value", x: WIDTH - 6, y: y + 4, "text-anchor": "end" }, score.value.toFixed(3)),
   ];
 }
 
@@ -118,6 +119,9 @@ export function reliability(bins) {
 
 // ---- confusion ----------------------------------------------------------------------------------------------
 
+// A count is a mean where there were repeats.
+const told = (count) => (Number.isInteger(count) ? String(count) : count.toFixed(1));
+
 // labels: of rows and columns; counts[rated][predicted].
 export function confusion({ labels, counts }) {
   const [side, left, top] = [64, 92, 56];
@@ -129,7 +133,7 @@ export function confusion({ labels, counts }) {
       return [
         draw("rect", { class: "axis", x, y, width: side, height: side, fill: "none" }),
         draw("rect", { class: "cell", x: x + 1, y: y + 1, width: side - 2, height: side - 2, "fill-opacity": share.toFixed(3) }),
-        draw("text", { class: share > 0.55 ? "on" : "off", x: x + side / 2, y: y + side / 2 + 4, "text-anchor": "middle" }, String(count)),
+        draw("text", { class: share > 0.55 ? "on" : "off", x: x + side / 2, y: y + side / 2 + 4, "text-anchor": "middle" }, told(count)),
       ];
     });
   });
@@ -139,7 +143,7 @@ export function confusion({ labels, counts }) {
   const columns = labels.map((label, c) =>
     draw("text", { x: left + (c + 0.5) * side, y: top - 8, "text-anchor": "middle" }, label),
   );
-  const said = labels.map((label, r) => `rated ${label}: ${labels.map((name, c) => `${counts[r][c]} ${name}`).join(", ")}`);
+  const said = labels.map((label, r) => `rated ${label}: ${labels.map((name, c) => `${told(counts[r][c])} ${name}`).join(", ")}`);
   const [width, height] = [left + labels.length * side + 10, top + labels.length * side + 10];
   const parts = [
     draw("text", { x: left, y: 20, class: "title" }, "predicted →"),

@@ -34,6 +34,9 @@ def test_what_was_done_is_counted(base_settings: Settings, checkpoint_path: Path
         for _ in range(3):
             assert client.post("/predict", content=plain()).status_code == 200
         assert client.post("/explain", content=plain()).status_code == 200
+        assert client.post("/v1/predict", content=b"hello").status_code == 415
+        assert client.post("/v1/predict/batch", content=b"hello").status_code == 415
+        assert client.get("/v2/models/another").status_code == 404
         assert client.post("/predict", content=b"hello").status_code == 415
         client.request("BREW", "/predict")
         client.get("/somewhere/else")
@@ -46,6 +49,9 @@ def test_what_was_done_is_counted(base_settings: Settings, checkpoint_path: Path
     assert rise("requests_total", route="/predict", method="POST", status="200") == 3
     assert rise("requests_total", route="/predict", method="POST", status="415") == 1
     assert rise("requests_total", route="/predict", method="other", status="405") == 1
+    for route in ("/v1/predict", "/v1/predict/batch"):  # with the version that is asked
+        assert rise("requests_total", route=route, method="POST", status="415") == 1
+    assert rise("requests_total", route="/v2/models/{model_name}", method="GET", status="404") == 1
     assert rise("requests_total", route="none", method="GET", status="404") == 1
     assert rise("request_seconds_count", route="/explain") == 1
     assert rise("decode_seconds_count") == 4

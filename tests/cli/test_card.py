@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from app.card import CrossValidation
 from app.checkpoint import sha256_of
+from app.cli.card import how_scored
 from tests.tiny import LABELS, tiny_card
 
 if TYPE_CHECKING:
@@ -44,3 +46,12 @@ def test_when_it_abstains(deepemotion: Deepemotion, judging_path: Path) -> None:
     told = deepemotion("card", "--checkpoint", judging_path).stdout
     assert "anger -0.5, joy 1, sadness -1 (made up, -1 to 1)" in told
     assert "above an entropy of 1.09 nats or a novelty of 5; each flags 2.0% of held-out pictures" in told
+
+
+def test_how_it_was_scored() -> None:
+    card = tiny_card()
+    folds = CrossValidation(folds=5, repeats=2, pictures=1500, seed=0, spread={}, differs=("epochs",))
+    assert how_scored(card).startswith("on 0 pictures for test")
+    told = how_scored(card.model_copy(update={"cross_validation": folds}))
+    assert "of 1,500 pictures, but 10 like it" in told
+    assert "otherwise in epochs" in told

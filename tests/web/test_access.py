@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +11,10 @@ from tests.web.test_page import choose, explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.web.browser import Browser
 
-AXE = (files("axe_core_python") / "axe.min.js").read_text("utf-8")
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
 RUN = "const done = arguments[0]; axe.run().then(done, (error) => done({error: String(error)}));"
 
 LOOKS = pytest.mark.parametrize("width", [360, 1280], ids=["narrow", "wide"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tests.tiny import LABELS, tiny_card
+from training.metrics import measure
 
 if TYPE_CHECKING:
     from tests.web.browser import Browser
@@ -60,6 +63,38 @@ def test_plots_that_a_card_may_bring(browser: Browser) -> None:
     assert len(browser.all("#reliability-plot svg .point")) == 2  # an empty bin has no place
     label = browser.one("#confusion-plot svg").get_attribute("aria-label")
     assert "rated joy: 2 anger, 20 joy, 0 sadness" in str(label)
+
+
+def from_the_card(browser: Browser, expression: str, *arguments: object) -> object:
+    """What an expression about the page's own module gives, where it is called ``card``."""
+    browser.open("card")
+    browser.wait_for("#plots svg")
+    return browser.driver.execute_async_script(
+        "const done = arguments[arguments.length - 1], given = arguments;"
+        f"import('/web/card.js').then((card) => done({expression}));",
+        *arguments,
+    )
+
+
+def test_every_figure_that_training_measures_is_explained(browser: Browser) -> None:
+    shares = np.eye(3)[np.arange(120) % 3] * 0.7 + 0.1
+    known = from_the_card(browser, "Object.keys(card.MEANING)")
+    assert set(measure(shares, shares)) == set(known)  # type: ignore[call-overload]
+
+
+def test_how_it_was_scored(browser: Browser) -> None:
+    split = {"train": 1200, "validation": 0, "test": 0}
+    folds = {"folds": 5, "repeats": 2, "pictures": 1500, "differs": ["epochs"]}
+    told = from_the_card(
+        browser,
+        "[card.tested({split: given[0]}), card.tested({split: given[0], cross_validation: given[1]})]",
+        {**split, "test": 300},
+        folds,
+    )
+    assert isinstance(told, list)
+    assert "Scored on 300 pictures" in told[0]
+    assert "learned from 1,200 of the 1,500 pictures, but on 10 others" in told[1]
+    assert "other settings in: epochs" in told[1]
 
 
 def test_a_card_that_cannot_be_had(browser: Browser) -> None:
