@@ -125,12 +125,17 @@ class Share:
     weight: float
 
 
-def share_of(size: int) -> Share:
-    """This process's share of a batch of so many pictures.
+def own_share(size: int) -> Share:
+    """This process's share of a batch of so many pictures."""
+    return share_of(size, rank(), world())
+
+
+def share_of(size: int, process: int, processes: int) -> Share:
+    """The share of one of several processes.
 
     Mixup blends each picture with its mirror place in the batch, so the two stay together.
     """
-    places = [i for i in range(size) if min(i, size - 1 - i) % world() == rank()]
+    places = [place for place in range(size) if min(place, size - 1 - place) % processes == process]
     return Share(places or [0], len(places) / size)
 
 
@@ -143,4 +148,4 @@ def averaged(module: nn.Module, *, unused: bool) -> nn.Module:
     """
     if world() == 1:
         return module
-    return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=unused)
+    return DistributedDataParallel(module, find_unused_parameters=unused)

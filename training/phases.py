@@ -162,7 +162,7 @@ def run_epoch(job: Job, optimiser: torch.optim.Optimizer, peaks: list[float], ep
             group["lr"] = peak * schedule(done)
         optimiser.zero_grad()
         size = min(settings.batch, len(pictures) - step * settings.batch)
-        share = distributed.share_of(size)
+        share = distributed.own_share(size)
         shown, wanted = blended(inputs, target, settings.mixup)
         loss, cross_entropy = job.lesson(shown, wanted, kept_features(job.network, size)[share.places])
         # Gradients are averaged over processes, whose shares may be unlike; so it is the batch's mean again.

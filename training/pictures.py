@@ -105,7 +105,7 @@ class _Shares(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.whole:
-            yield [batch[place] for place in distributed.share_of(len(batch)).places]
+            yield [batch[place] for place in distributed.own_share(len(batch)).places]
 
     def __len__(self) -> int:
         return len(self.whole)
