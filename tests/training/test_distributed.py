@@ -154,20 +154,18 @@ def test_blocks_that_the_last_layer_does_not_read_do_no_harm(
 
 
 @pytest.mark.parametrize(
-    ("words", "processes", "message"),
+    ("words", "message"),
     [
-        ([], 1, "holds a run already"),  # the first process looks, and all end
-        (["--batch", "3"], 2, "a batch of 3 pictures is too small for 2 processes"),
+        ([], "holds a run already"),  # only the first process looks
+        (["--batch", "3"], "a batch of 3 pictures is too small for 2 processes"),
     ],
 )
-def test_a_refusal_ends_all_processes(
-    alone: Run, taught: Command, words: Command, processes: int, message: str
-) -> None:
+def test_a_refusal_ends_all_processes(alone: Run, taught: Command, words: Command, message: str) -> None:
     two = start_two([*taught, *words, "--run", str(alone.folder)])
     said = ended(two)
     assert two.returncode == 1
-    assert said.count(message) == processes
-    assert "in <module>" not in said.partition("ChildFailedError")[0].partition("error:")[2]
+    assert message in said
+    assert "/training/__main__.py" not in said, "a traceback that is not the launcher's"
 
 
 def test_other_verbs_are_for_one_process(
