@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def ended(two: subprocess.Popen[str]) -> str:
 
 def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
     squares = [(one[key].double() - other[key].double()).square().sum().item() for key in one]
-    return sum(squares) ** 0.5
+    return math.sqrt(sum(squares))
 
 
 def trunk(path: Path) -> dict[str, torch.Tensor]:
