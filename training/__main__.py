@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from app.checkpoint import CheckpointError
+from training import distributed
 from training.affective_set import DataError
 from training.augment import AugmentationError
 from training.evaluate import EvaluationError
@@ -35,9 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser().parse_args(words)
     chosen.words = words
     try:
+        if distributed.launched() > 1 and not chosen.shared:
+            raise FitError("several processes share the work of fit alone; start this verb without torchrun")
         chosen.verb(chosen)
+    except distributed.FirstFailed:
+        return 1
     except REFUSALS as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        where = "" if distributed.first() else f" in process {distributed.rank()}"
+        message = f"[red]error{where}:[/red] {escape(str(error))}"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         return 1
     return 0
 
@@ -47,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m training", description="rated pictures in, a checkpoint out"
     )
+    top.set_defaults(shared=False)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     pictures = picture_options()
     for each in (fitting, releasing, crossval, reporting, studying, watching):

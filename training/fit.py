@@ -6,6 +6,7 @@ state of the last whole epoch is on disk, so a resumed run ends with the same by
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from app.card import DataSource
-from training import pretrained
+from training import distributed, pretrained
 from training.augment import compose
 from training.fit_settings import FitError, FitSettings
 from training.inception import EmotionInception, build, freeze
@@ -53,7 +54,7 @@ def fit(
 
     Raises:
         AugmentationError: an augmentation is refused or unknown.
-        FitError: phase one learned nothing.
+        FitError: phase one learned nothing, or the processes that train together do not agree.
         InceptionError: the network cannot be built as the settings say.
         RunError: the folder holds another run.
         WeightsError: the start weights or the teacher cannot be used.
@@ -79,18 +80,36 @@ def fit(
         "count_border": start.count_border,
         **(notes or {}),
     }
+    _check_alike(settings, rated, partition)
     folder.begin(record, resume=resume)
     network.to(device)
     network.to(memory_format=torch.channels_last)
     imitation = None if teacher is None else Imitation(teacher).to(device)
     targets = with_target(rated, settings.target)
     job = Job(targets, partition, settings, folder, network, device, workers, teacher, imitation)
-    if not folder.last.exists():
+    if not distributed.by_first(folder.last.exists):
         phase_one(job)
     phase_two(job)
     restore(folder.best, network, None)
     network.eval()
     return network
+
+
+def _check_alike(settings: FitSettings, rated: AffectiveSet, partition: Partition) -> None:
+    """That every process is about to train the same network on the same pictures.
+
+    Raises:
+        FitError: one is not, or there are too many of them.
+    """
+    parts = (partition.train, partition.validation, rated.agreement)
+    seen = hashlib.sha256(b"".join([repr(settings).encode(), *(part.tobytes() for part in parts)]))
+    if len(set(distributed.everyone(seen.hexdigest()))) > 1:
+        raise FitError("the processes have other settings or pictures than one another")
+    if settings.batch < 2 * distributed.world() and distributed.world() > 1:
+        raise FitError(
+            f"a batch of {settings.batch} pictures is too small for {distributed.world()} processes, "
+            "which take at least two each"
+        )
 
 
 def describe(rated: AffectiveSet, partition: Partition) -> DataSource:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from training import distributed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -46,12 +48,13 @@ class HeadFit:
 
 @torch.no_grad()
 def extract(network: Headed, batches: Iterable[Sample], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pooled features ``[N, F]`` and targets ``[N, K]``, on the CPU."""
+    """Pooled features ``[N, F]`` and targets ``[N, K]``, on the CPU; several processes share the work."""
     network.eval()
-    features, targets = [], []
-    for pictures, target in batches:
-        features.append(network.features(channels_last(pictures, device)).float().cpu())
-        targets.append(target)
+    own = [
+        (network.features(channels_last(pictures, device)).float().cpu(), target)
+        for pictures, target in batches
+    ]
+    features, targets = zip(*distributed.in_turns(own), strict=True)
     return torch.cat(features), torch.cat(targets)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from training import distributed
 from training.fit_settings import FitError
 from training.head import channels_last, extract, fit_head, soft_cross_entropy
-from training.inception import layer_groups
+from training.inception import BLOCKS, layer_groups
+from training.lesson import Lesson, blended, kept_features
 from training.pictures import RatedPictures, batches, seeds
 from training.run import restore, save
 
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
-    from torch import Tensor
     from torch.utils.data import DataLoader
 
     from training.affective_set import AffectiveSet, Partition
@@ -70,6 +72,12 @@ class Job:
         if self.imitation is None:
             return self.network
         return nn.ModuleDict({"network": self.network, "imitation": self.imitation})
+
+    @cached_property
+    def lesson(self) -> nn.Module:
+        """What a step minimises, with the gradients of all processes."""
+        unused = self.imitation is None and BLOCKS[-1] not in self.network.reads
+        return distributed.averaged(Lesson(self), unused=unused)
 
     def autocast(self) -> torch.autocast:
         """The precision of the settings for what runs inside."""
@@ -117,7 +125,11 @@ def phase_one(job: Job) -> None:
 
 
 def phase_two(job: Job) -> None:
-    """All layers, epoch by epoch from where the run stands."""
+    """All layers, epoch by epoch from where the run stands.
+
+    Raises:
+        FitError: the loss became no number.
+    """
     settings = job.settings
     optimiser = make_optimiser(job.network, settings, job.imitation)
     peaks = [group["lr"] for group in optimiser.param_groups]
@@ -127,6 +139,11 @@ def phase_two(job: Job) -> None:
         began = time.monotonic()
         train_loss = run_epoch(job, optimiser, peaks, epoch)
         validation_loss = _validate(job)
+        if not math.isfinite(train_loss):
+            raise FitError(
+                f"after epoch {epoch} of {settings.epochs} the loss is no number: lower --rate, now "
+                f"{settings.rate:g}. The epochs before are kept in {job.run.folder}"
+            )
         _report(job.run, "all", epoch, (train_loss, validation_loss), began)
         # Without validation pictures the number of epochs is settled and the last one the result.
         improved = validation_loss < best or not len(job.partition.validation)
@@ -153,34 +170,15 @@ def run_epoch(job: Job, optimiser: torch.optim.Optimizer, peaks: list[float], ep
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = peak * schedule(done)
         optimiser.zero_grad()
-        loss, cross_entropy = _lesson(job, *_blended(inputs, target, settings.mixup))
-        loss.backward()  # type: ignore[no-untyped-call]
+        size = min(settings.batch, len(pictures) - step * settings.batch)
+        share = distributed.own_share(size)
+        shown, wanted = blended(inputs, target, settings.mixup)
+        loss, cross_entropy = job.lesson(shown, wanted, kept_features(job.network, size)[share.places])
+        # Gradients are averaged over processes, whose shares may be unlike; so it is the batch's mean again.
+        (distributed.world() * share.weight * loss).backward()
         optimiser.step()
-        losses.append(cross_entropy.item())
-    return float(np.mean(losses))
-
-
-def _blended(inputs: Tensor, target: Tensor, strength: float) -> Sample:
-    """Each picture with another of its batch shining through, and its target likewise."""
-    if not strength:
-        return inputs, target
-    drawn = torch.distributions.Beta(strength, strength).sample().item()
-    share = max(drawn, 1 - drawn)
-    blended = share * inputs.float() + (1 - share) * inputs.flip(0).float()
-    return blended, share * target + (1 - share) * target.flip(0)
-
-
-def _lesson(job: Job, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """What one step minimises, and the cross-entropy in it."""
-    pictures = channels_last(inputs, job.device)
-    with job.autocast():
-        features, last = job.network.features_and_last(pictures)
-        logits = job.network.head(job.network.dropout(features))
-        cross_entropy = soft_cross_entropy(logits.float(), target.to(job.device))
-        if job.teacher is None or job.imitation is None:
-            return cross_entropy, cross_entropy
-        distance = job.imitation(last, job.teacher(pictures))
-    return cross_entropy + job.settings.teacher_weight * distance, cross_entropy
+        losses.append(share.weight * cross_entropy.item())
+    return math.fsum(distributed.everyone(float(np.mean(losses))))
 
 
 def schedule(done: float) -> float:
@@ -215,14 +213,19 @@ def _validate(job: Job) -> float:
         with job.autocast():
             logits = job.network(channels_last(inputs, job.device))
         total += soft_cross_entropy(logits.float(), target.to(job.device)).item() * len(target)
-    return total / len(job.partition.validation)
+    return math.fsum(distributed.everyone(total)) / len(job.partition.validation)
 
 
 def _shown(loader: DataLoader[Sample], what: str) -> Iterable[Sample]:
     """The loader's batches, with a bar and the time left on the terminal's error stream."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=_terminal(), transient=True) as progress:
         yield from progress.track(loader, description=what)
+
+
+def _terminal() -> Console:
+    """Where progress is told, by one process for all."""
+    return Console(stderr=True, quiet=not distributed.first())
 
 
 def _report(run: Run, phase: str, epoch: int, losses: tuple[float, float], began: float) -> None:
@@ -234,11 +237,13 @@ def _report(run: Run, phase: str, epoch: int, losses: tuple[float, float], began
         "seconds": round(time.monotonic() - began, 1),
     }
     run.log(row)
-    Console(stderr=True).print("  ".join(f"{key} {value}" for key, value in row.items()), highlight=False)
+    _terminal().print("  ".join(f"{key} {value}" for key, value in row.items()), highlight=False)
 
 
 def _meta(run: Run, epoch: int, best: float) -> dict[str, str]:
     """Progress, and what `training.pretrained.load` needs to start another run from this one."""
+    if not distributed.first():
+        return {}  # the others write nothing, and the folder may be out of their reach
     record = run.record()
     return {
         "epoch": str(epoch),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
 from app.picture import decode
+from training import distributed
 from training.augment import compose
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -70,14 +72,40 @@ def seeds(*parts: int, count: int) -> list[int]:
 def batches(
     pictures: RatedPictures, *, batch: int, workers: int = 0, shuffle_seed: int | None = None
 ) -> DataLoader[Sample]:
-    """Batches in order, or shuffled by a seed; none is left out."""
-    generator = None
-    if shuffle_seed is not None:
-        generator = torch.Generator().manual_seed(shuffle_seed)
-    return DataLoader(
-        pictures,
-        batch_size=batch,
-        shuffle=shuffle_seed is not None,
-        generator=generator,
-        num_workers=workers,
-    )
+    """Batches in order, or shuffled by a seed; none is left out.
+
+    Several processes take turns at the batches in order, and each has its share of every shuffled one.
+    """
+    if shuffle_seed is None:
+        whole = BatchSampler(SequentialSampler(pictures), batch, drop_last=False)
+        return DataLoader(pictures, batch_sampler=_Turns(whole), num_workers=workers)
+    generator = torch.Generator().manual_seed(shuffle_seed)
+    whole = BatchSampler(RandomSampler(pictures, generator=generator), batch, drop_last=False)
+    return DataLoader(pictures, batch_sampler=_Shares(whole), generator=generator, num_workers=workers)
+
+
+class _Turns(Sampler[list[int]]):
+    """Of all batches those whose turn it is at this process."""
+
+    def __init__(self, whole: BatchSampler) -> None:
+        self.whole = whole
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(self.whole, distributed.rank(), None, distributed.world())
+
+    def __len__(self) -> int:
+        return len(range(distributed.rank(), len(self.whole), distributed.world()))
+
+
+class _Shares(Sampler[list[int]]):
+    """This process's share of every batch."""
+
+    def __init__(self, whole: BatchSampler) -> None:
+        self.whole = whole
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.whole:
+            yield [batch[place] for place in distributed.own_share(len(batch)).places]
+
+    def __len__(self) -> int:
+        return len(self.whole)

@@ -1,5 +1,7 @@
 """A training run's folder: what was asked for, where it stands, and what it has found so far.
 
+Of several processes only the first reads and writes it; the others are told what it has read.
+
 ``run.json``           the settings, the labels and the provenance of the start weights
 ``last.safetensors``   network and optimiser after the last whole epoch
 ``best.safetensors``   the network of the epoch with the lowest validation loss
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
+
+from training import distributed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +54,9 @@ class Run:
         Raises:
             RunError: the folder holds a run already, or another one than is to be resumed.
         """
+        distributed.by_first(lambda: self._begin(record, resume=resume))
+
+    def _begin(self, record: Mapping[str, Any], *, resume: bool) -> None:
         path = self.folder / "run.json"
         wanted = json.loads(json.dumps(record))
         if path.exists():
@@ -82,6 +89,8 @@ class Run:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Add an epoch's line to ``log.csv``, in place of one that a cut has left of the same epoch."""
+        if not distributed.first():
+            return
         path = self.folder / "log.csv"
         rows: list[Mapping[str, Any]] = []
         if path.exists():
@@ -101,6 +110,8 @@ def save(
     path: Path, network: nn.Module, optimiser: torch.optim.Optimizer | None, meta: Mapping[str, str]
 ) -> None:
     """Write network, optimiser and progress as one file, or leave the old file as it was."""
+    if not distributed.first():
+        return
     tensors: dict[str, Tensor] = {key: value.contiguous() for key, value in network.state_dict().items()}
     if optimiser is not None:
         for index, state in optimiser.state_dict()["state"].items():
@@ -112,6 +123,15 @@ def save(
 
 def restore(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer | None) -> dict[str, str]:
     """Read back what `save` wrote and return its progress notes."""
+    weights, states, meta = distributed.by_first(lambda: _read(path))
+    network.load_state_dict(weights)
+    if optimiser is not None:
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+    return meta
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]], dict[str, str]]:
+    """Weights, the optimiser's states by the parameter's number, and progress."""
     weights: dict[str, Tensor] = {}
     states: dict[int, dict[str, Tensor]] = {}
     with safe_open(str(path), framework="pt") as file:
@@ -121,8 +141,4 @@ def restore(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer | N
                 states.setdefault(int(index), {})[name] = file.get_tensor(key)
             else:
                 weights[key] = file.get_tensor(key)
-        meta = dict(file.metadata())
-    network.load_state_dict(weights)
-    if optimiser is not None:
-        optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
-    return meta
+        return weights, states, dict(file.metadata())

@@ -30,6 +30,7 @@ def test_the_service_does_what_its_schema_says(base_settings: Settings, judging_
     for route, status in (
         ("/predict", "200"),
         ("/v1/predict/batch", "200"),
+        ("/explain", "200"),
         ("/predict", "4"),
     ):
         seen = re.compile(rf'route="{route}",status="{status}')  # else it has asked nothing worth asking

@@ -156,7 +156,7 @@ def test_both_phases_learn(straight: Run) -> None:
 def test_the_network_of_the_best_epoch_is_returned(
     tmp_path: Path, rated: AffectiveSet, partition: Partition, settings: FitSettings, start: StartWeights
 ) -> None:
-    ruinous = replace(settings, epochs=1, rate=10.0)  # so the head of phase one stays the best
+    ruinous = replace(settings, epochs=1, rate=0.1)  # so the head of phase one stays the best
     run = Run(tmp_path / "ruined")
     network = fit(rated, partition, ruinous, run, device=CPU)
     assert not network.training
@@ -165,6 +165,15 @@ def test_the_network_of_the_best_epoch_is_returned(
     assert torch.equal(network.blocks.state_dict()["Conv2d_1a_3x3.conv.weight"],
                        start.state["Conv2d_1a_3x3.conv.weight"])  # fmt: skip
     assert_same(network, run.best)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(
+    tmp_path: Path, rated: AffectiveSet, partition: Partition, settings: FitSettings
+) -> None:
+    run = Run(tmp_path / "diverged")
+    with pytest.raises(FitError, match="after epoch 1 of 3 the loss is no number"):
+        fit(rated, partition, replace(settings, epochs=3, rate=1e12), run, device=CPU)
+    assert [contents(path)[1]["epoch"] for path in (run.best, run.last)] == ["0", "0"]
 
 
 def assert_same(network: EmotionInception, path: Path) -> None:

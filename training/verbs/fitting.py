@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training import pretrained, teacher
+from training import distributed, pretrained, teacher
 from training.affective_set import TEST_SHARE, split
 from training.fit import fit
 from training.pseudo_rate import Panel, learn, predict, write_table
@@ -16,6 +16,8 @@ from training.verbs.printing import OUT
 
 if TYPE_CHECKING:
     import argparse
+
+    import torch
 
 
 def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParser) -> None:
@@ -62,7 +64,7 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     )
     options.add_validation_share(verb)
     options.add_fit_settings(verb)
-    verb.set_defaults(verb=_fit)
+    verb.set_defaults(verb=_fit, shared=True)
 
 
 def _weights(chosen: argparse.Namespace) -> None:
@@ -91,6 +93,11 @@ def _frequencies(chosen: argparse.Namespace) -> None:
 
 
 def _fit(chosen: argparse.Namespace) -> None:
+    with distributed.joined(chosen.device) as device:
+        _fit_on(device, chosen)
+
+
+def _fit_on(device: torch.device, chosen: argparse.Namespace) -> None:
     settings = options.fit_settings(chosen)
     rated, partition, recorded = reading.divided(
         chosen,
@@ -103,7 +110,7 @@ def _fit(chosen: argparse.Namespace) -> None:
         partition,
         settings,
         Run(chosen.run),
-        device=chosen.device,
+        device=device,
         workers=chosen.workers,
         resume=chosen.resume,
         notes={"split": recorded.model_dump(), "command": reading.command(chosen, "--resume")},

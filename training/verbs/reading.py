@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from training import distributed
 from training.affective_set import split
 from training.release import describe_split
 from training.sources import SourceOptions
@@ -33,7 +34,7 @@ def filtered(
         table.add_row(escape(label), str(count), str(after.get(label, 0)))
     table.add_row("all", str(len(whole)), str(len(kept)))
     table.add_row("of them ties", str(whole.ties), str(kept.ties))
-    Console(stderr=True).print(table)
+    Console(stderr=True, quiet=not distributed.first()).print(table)
     return kept
 
 
