@@ -30,7 +30,7 @@ from app.api.deps import Service, make_service
 from app.api.middleware import RequestRecord, UnreadBody
 from app.checkpoint import CheckpointError
 from app.devices import choose_devices
-from app.engine import load_model
+from app.engine import load_model_apart
 from app.keys import KeysError
 from app.metrics import Metrics
 from app.served import Served
@@ -88,7 +88,7 @@ async def _running(settings: Settings, counted: Metrics) -> AsyncIterator[Servic
     """The service between its start and its end."""
     try:
         devices = choose_devices(settings.device, settings.threads)
-        first = await asyncio.to_thread(load_model, settings.checkpoint, [device.torch for device in devices])
+        first = await load_model_apart(settings.checkpoint, [device.torch for device in devices])
         service = make_service(settings, first, devices, counted)
     except (CheckpointError, KeysError) as error:
         logger.error("cannot start: %s", error)  # noqa: TRY400 - the message is enough; the server adds a stack

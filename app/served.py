@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from app.checkpoint import CheckpointError
-from app.engine import EngineError, Model, load_model
+from app.engine import EngineError, Model, load_model_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ class Served:
         return self._path.parent / file
 
     async def _load(self, path: Path) -> Model:
-        model = await asyncio.to_thread(load_model, path, self._devices)
+        model = await load_model_apart(path, self._devices)
         try:
             await self._engine.warm(model)
         except EngineError as error:

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+import torch
 
+from app.checkpoint import load
 from bench.bare import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -198,6 +200,7 @@ def running(
         "OMP_NUM_THREADS": str(threads),
         "BENCH_THREADS": str(threads),
         "BENCH_CHECKPOINT": str(CHECKPOINT),
+        "BENCH_SIDE": str(load(CHECKPOINT, torch.device("cpu")).card.input_size),
     }
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / f"{contender.package}.log").open("ab") as log:

@@ -6,7 +6,7 @@ from app.engine.engine import Engine
 from app.engine.errors import DeadlinePassed, DeviceLost, EngineError, EngineStopped, ModelFailed, QueueFull
 from app.engine.jobs import Explanation, Prediction
 from app.engine.limits import EngineLimits, Kind
-from app.engine.model import Model, load_model
+from app.engine.model import Model, load_model, load_model_apart
 
 __all__ = [
     "DeadlinePassed",
@@ -22,4 +22,5 @@ __all__ = [
     "Prediction",
     "QueueFull",
     "load_model",
+    "load_model_apart",
 ]

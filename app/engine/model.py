@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,3 +47,23 @@ def load_model(path: Path, devices: Sequence[torch.device]) -> Model:
         CheckpointError: see `app.checkpoint.load`.
     """
     return Model(tuple(load(path, device) for device in devices))
+
+
+async def load_model_apart(path: Path, devices: Sequence[torch.device]) -> Model:
+    """`load_model`, in a thread of its own that ends with it. Raises what it does.
+
+    OpenMP keeps a team of threads for every thread that ever computed with it, for as long as that one lives.
+    With one team more than there are processors, GNU's OpenMP no longer waits for a moment where two threads
+    meet, but sleeps at once, several hundred times in each forward pass; a thread of a pool, which lives on,
+    would slow down every prediction after it.
+    """
+    loaded: Future[Model] = Future()
+
+    def load_it() -> None:
+        try:
+            loaded.set_result(load_model(path, devices))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            loaded.set_exception(error)
+
+    threading.Thread(target=load_it, name="load", daemon=True).start()
+    return await asyncio.wrap_future(loaded)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 8  # as the service's own
 TIMEOUT_SECONDS = 120  # long enough that nobody is refused at 64 clients
-SIDE = 299  # of the shipped checkpoint's input; a stage that only decodes need not load it
+SIDE = int(os.environ["BENCH_SIDE"])  # of the checkpoint's input; a stage that only decodes need not load it
 
 Answer = dict[str, dict[str, float]]
 
