@@ -39,7 +39,7 @@ def exported(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
     """What `judge` of the network does, as a graph for 1 to 64 pictures."""
     side = checkpoint.card.input_size
     pictures = torch.zeros((2, 3, side, side), dtype=torch.uint8).to(memory_format=torch.channels_last)
-    with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[no-untyped-call]
+    with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
         graph = make_fx(_judging(checkpoint), pre_dispatch=True)(pictures)
         count = torch.export.Dim("count", min=1, max=64)
         return torch.export.export(graph, (pictures,), dynamic_shapes=({0: count},))
