@@ -1,0 +1,189 @@
+"""One engine that runs the checkpoint's network, in a process of its own: `bench.model` starts it.
+
+All engines but the service's own get their network from the TorchScript file: its operations are written down
+while it looks at two pictures, which gives a graph for any number of pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from app.checkpoint import Checkpoint, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Engine = Callable[[NDArray[np.uint8]], Any]
+    """Pictures ``[N, 3, S, S]`` to logits and novelty."""
+
+BATCHES = {1: 8, 8: 2, 32: 1}
+"""Sizes, and how often each is run in a turn."""
+TURNS = 4
+"""The first warms up and is not kept."""
+GEMM = 1024
+FILES = Path("build/bench/model")
+
+
+def exported(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
+    """What `judge` of the network does, as a graph for 1 to 64 pictures."""
+    side = checkpoint.card.input_size
+    pictures = torch.zeros((2, 3, side, side), dtype=torch.uint8).to(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+        graph = make_fx(_judging(checkpoint), pre_dispatch=True)(pictures)
+        count = torch.export.Dim("count", min=1, max=64)
+        return torch.export.export(graph, (pictures,), dynamic_shapes=({0: count},))
+
+
+def _judging(checkpoint: Checkpoint) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    def judge(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, novelty = checkpoint.network.judge(pictures)
+        return logits, novelty
+
+    return judge
+
+
+def _torchscript(checkpoint: Checkpoint, _: int) -> Engine:
+    return lambda pictures: checkpoint.network.judge(_channels_last(pictures))
+
+
+def _contiguous(checkpoint: Checkpoint, _: int) -> Engine:
+    network = checkpoint.network.to(memory_format=torch.contiguous_format)
+    return lambda pictures: network.judge(torch.from_numpy(pictures))
+
+
+def _aot_inductor(checkpoint: Checkpoint, _: int) -> Engine:
+    """With freezing, which happens only where no gradients are asked for."""
+    path = FILES / f"{checkpoint.sha256[:12]}-{torch.__version__}.pt2"
+    if not path.is_file():
+        with torch.no_grad():
+            torch._inductor.aoti_compile_and_package(  # noqa: SLF001 - torch's documented name
+                exported(checkpoint), package_path=str(path), inductor_configs={"freezing": True}
+            )
+    compiled = torch._inductor.aoti_load_package(str(path))  # noqa: SLF001
+    return lambda pictures: compiled(_channels_last(pictures))
+
+
+def _onnx(checkpoint: Checkpoint) -> str:
+    path = FILES / f"{checkpoint.sha256[:12]}.onnx"
+    if not path.is_file():
+        program = torch.onnx.export(exported(checkpoint), dynamo=True, verbose=False)
+        if program is None:
+            raise RuntimeError("torch wrote no ONNX program")
+        program.save(str(path))
+    return str(path)
+
+
+def _onnx_runtime(checkpoint: Checkpoint, threads: int) -> Engine:
+    import onnxruntime  # noqa: PLC0415 - only where it is measured
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(_onnx(checkpoint), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda pictures: session.run(None, {name: pictures})
+
+
+def _openvino(checkpoint: Checkpoint, threads: int) -> Engine:
+    import openvino  # noqa: PLC0415
+
+    chosen = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    chosen["INFERENCE_PRECISION_HINT"] = "f32"
+    compiled = openvino.Core().compile_model(_onnx(checkpoint), "CPU", chosen)
+    return lambda pictures: list(compiled(pictures).values())
+
+
+ENGINES: dict[str, Callable[[Checkpoint, int], Engine]] = {
+    "torchscript": _torchscript,
+    "contiguous": _contiguous,
+    "aot_inductor": _aot_inductor,
+    "onnx_runtime": _onnx_runtime,
+    "openvino": _openvino,
+}
+
+
+def measure(name: str, checkpoint: Checkpoint, threads: int) -> dict[str, Any]:
+    """Milliseconds a picture by batch size, the largest difference of a logit, page faults and memory.
+
+    `gemm` is in billions of operations a second, before anything else: what the processors gave just then.
+    """
+    gemm = _gemm()
+    before = time.perf_counter()
+    engine = ENGINES[name](checkpoint, threads)
+    started = time.perf_counter() - before
+    side = checkpoint.card.input_size
+    random = np.random.default_rng(0)
+    times: dict[int, list[float]] = {size: [] for size in BATCHES}
+    differs = 0.0
+    with torch.inference_mode():
+        for turn in range(TURNS):
+            for size, repeats in BATCHES.items():
+                pictures = random.integers(0, 256, (size, 3, side, side), dtype=np.uint8)
+                began = time.perf_counter()
+                for _ in range(repeats):
+                    answer = engine(pictures)
+                if turn:
+                    times[size].append(1000 * (time.perf_counter() - began) / repeats / size)
+                elif size == 1:
+                    expected = checkpoint.network.judge(_channels_last(pictures))[0].numpy()
+                    differs = float(np.abs(np.asarray(answer[0]) - expected).max())
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "times": times,
+        "gemm": gemm,
+        "differs": differs,
+        "started": started,
+        "faults": used.ru_minflt,
+        "peak": used.ru_maxrss // 1024,
+        "resident": _resident(),
+    }
+
+
+def _gemm() -> float:
+    left = torch.rand(GEMM, GEMM)
+    best = min(_seconds_of_product(left) for _ in range(10))
+    return 2 * GEMM**3 / best / 1e9
+
+
+def _seconds_of_product(left: torch.Tensor) -> float:
+    began = time.perf_counter()
+    _ = left @ left
+    return time.perf_counter() - began
+
+
+def _resident() -> int:
+    for line in Path("/proc/self/status").read_text("ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def _channels_last(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(pictures).to(memory_format=torch.channels_last)
+
+
+def main() -> None:
+    """Measure one engine and print what was found, as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    FILES.mkdir(parents=True, exist_ok=True)
+    found = measure(options.engine, load(options.checkpoint, torch.device("cpu")), options.threads)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
