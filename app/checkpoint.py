@@ -3,8 +3,8 @@
 A checkpoint is one TorchScript file that maps ``uint8`` pictures ``[N, 3, S, S]`` (or floating point ones
 in 0..255) to logits ``[N, K]``, with a card in its extra files. One whose card has thresholds for abstaining
 also has a method ``judge``, which gives the logits and the novelty ``[N]`` of the pictures in one pass. One
-that shows what its inner layers see has a method ``activations``, which gives each layer's output by name. The
-weights are stored in half precision; `load` widens them to single precision. The file is used only when
+that shows its inner layers has a method ``activations``, which gives each layer's output by name. The weights
+are stored in half precision; `load` widens them to single precision. The file is used only when
 ``SHA256SUMS`` beside it lists its digest.
 """
 

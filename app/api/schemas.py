@@ -229,7 +229,7 @@ class ModelResponse(_Answer):
     devices: list[str] = Field(examples=[["cpu"]], description="each has a copy of the network")
     layers: list[str] = Field(
         examples=[["Mixed_6e", "Mixed_7c"]],
-        description="inner layers that POST /explain can dream of; none in a checkpoint that does not show them",
+        description="inner layers that POST /explain can dream of; none if the checkpoint does not show them",
     )
 
 

@@ -154,7 +154,9 @@ class Engine:
         """
         prediction = await self.predict(model, pixels, deadline=deadline)
         chosen = int(prediction.probabilities.argmax()) if emotion is None else emotion
-        return await self._dream(prediction, self._job(model, pixels, chosen, deadline, settings, layer))
+        return await self._dream(
+            prediction, self._job(model, pixels, chosen, deadline, settings, layer=layer)
+        )
 
     async def explain_all(
         self, model: Model, pixels: Pixels, *, deadline: float, settings: DreamSettings = DEFAULTS
@@ -177,6 +179,7 @@ class Engine:
         emotion: int,
         deadline: float,
         settings: DreamSettings,
+        *,
         layer: str | None = None,
     ) -> DreamJob:
         now = self._lines.clock()
