@@ -23,10 +23,12 @@ import torch
 
 from app.checkpoint import load
 from app.explain.dream import QUICK, THOROUGH
+from bench import machine
 from bench.explanations.faithfulness import POINTS, areas, road
 from bench.explanations.maps import DEFAULT_METHODS, METHODS, Explained, PeerMissing, timed_maps
 from bench.explanations.report import report
 from bench.explanations.soundness import soundness
+from bench.explanations.speed import speed
 from bench.explanations.subjects import held_out
 from bench.explanations.twin import randomised, twin
 from bench.report import progress, replace_section
@@ -49,8 +51,16 @@ def main(words: Sequence[str] | None = None) -> int:
     checkpoint = load(chosen.checkpoint, _CPU)
     if chosen.report:
         name = f"{checkpoint.card.name} {checkpoint.card.version}"
-        section = report(list(read(chosen.report).values()), name, chosen.report)
+        section = report(list(read(chosen.report).values()), name)
         replace_section("explanations", section)
+        print(section)
+        return 0
+    if chosen.speed:
+        section = (
+            f"## What an explanation costs\n\n{machine.describe()}; `python -m bench.explain --speed`.\n\n"
+        )
+        section += speed(checkpoint, chosen.threads)
+        replace_section("explanation-speed", section)
         print(section)
         return 0
     python = twin(checkpoint)
@@ -127,9 +137,10 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{what}-pictures", type=int, default=count, help=about)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--log", type=Path, default=Path("runs/explanations.jsonl"))
+    parser.add_argument("--speed", action="store_true", help="measure only what an explanation costs")
     parser.add_argument("--report", type=Path, nargs="+", metavar="LOG", help="measure nothing, report these")
     chosen = parser.parse_args(words)
-    if not chosen.report and chosen.data is None:
+    if not (chosen.report or chosen.speed) and chosen.data is None:
         parser.error("--data is needed to measure")
     chosen.log.parent.mkdir(parents=True, exist_ok=True)
     return chosen
