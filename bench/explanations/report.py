@@ -52,10 +52,10 @@ def report(records: Sequence[dict[str, Any]], checkpoint: str) -> str:
 
 def _circumstances(pictures: int, checkpoint: str) -> str:
     return (
-        f"Written by `python -m bench.explain --report LOG`; checkpoint {checkpoint}, {pictures} pictures that "
-        f"it never learned from, the first in an order that a seed decides. Figures are means with 95 % "
-        f"bootstrap intervals; areas are by {POINTS} points a curve. The seconds were taken beside other work "
-        f"on the machine ({machine.describe()}): compare them with each other only."
+        f"Written by `python -m bench.explain --report LOG`; checkpoint {checkpoint}, {pictures} pictures "
+        f"that it never learned from, the first in an order that a seed decides. Figures are means with 95 % "
+        f"bootstrap intervals; areas are by {POINTS} points a curve. The seconds were taken beside other "
+        f"work on the machine ({machine.describe()}): compare them with each other only."
     )
 
 
