@@ -2,8 +2,9 @@
 
 A checkpoint is one TorchScript file that maps ``uint8`` pictures ``[N, 3, S, S]`` (or floating point ones
 in 0..255) to logits ``[N, K]``, with a card in its extra files. One whose card has thresholds for abstaining
-also has a method ``judge``, which gives the logits and the novelty ``[N]`` of the pictures in one pass. The
-weights are stored in half precision; `load` widens them to single precision. The file is used only when
+also has a method ``judge``, which gives the logits and the novelty ``[N]`` of the pictures in one pass. One
+that shows its inner layers has a method ``activations``, which gives each layer's output by name. The weights
+are stored in half precision; `load` widens them to single precision. The file is used only when
 ``SHA256SUMS`` beside it lists its digest.
 """
 
@@ -45,12 +46,14 @@ class Checkpoint:
         card: what the file says of itself.
         sha256: hexadecimal digest of the file.
         device: where the network is.
+        layers: names of the inner layers that ``activations`` shows, from the first to the last.
     """
 
     network: torch.jit.ScriptModule
     card: Card
     sha256: str
     device: torch.device
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,17 @@ def load(path: Path, device: torch.device) -> Checkpoint:
     network = network.float().eval()
     for weight in network.parameters():  # a ScriptModule has no requires_grad_ of its own
         weight.requires_grad_(requires_grad=False)
+    layers = _layers(network, card.input_size)  # while it is on no device that somebody may be using
     network = network.to(device=device, memory_format=torch.channels_last)
-    return Checkpoint(network, card, digest, device)
+    return Checkpoint(network, card, digest, device, layers)
+
+
+@torch.inference_mode()
+def _layers(network: torch.jit.ScriptModule, side: int) -> tuple[str, ...]:
+    """The names that only a pass of the network tells."""
+    if not hasattr(network, "activations"):
+        return ()
+    return tuple(network.activations(torch.zeros(1, 3, side, side)))
 
 
 @torch.inference_mode()

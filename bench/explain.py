@@ -3,9 +3,11 @@
     python -m bench.explain --data FOLDER
 
 FOLDER holds Emotion6 (``labels.csv`` beside ``images``). Only pictures that the checkpoint's training kept
-apart are explained. Each picture's figures are appended to a log as soon as they are there, and a log that
-exists is gone on with, so a run may be cut at any time. Captum and pytorch-grad-cam are needed for their own
-methods only; ``--methods`` leaves them out.
+apart are explained. Each picture's figures are appended to a log as soon as they are there, and what a log
+has already is not measured again: a run may be cut at any time, go on with more pictures or methods, and be
+one of several at once with a log each (``--skip``). ``--report`` measures nothing: it writes the section of
+``RESULTS.md`` from the logs. Captum and pytorch-grad-cam are needed for their own methods only; ``--methods``
+leaves them out.
 """
 
 from __future__ import annotations
@@ -13,23 +15,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from app.checkpoint import Checkpoint, load
+from app.checkpoint import load
 from app.explain.dream import QUICK, THOROUGH
-from bench.explanations.faithfulness import areas, road
+from bench import machine
+from bench.explanations.faithfulness import POINTS, areas, road
 from bench.explanations.maps import DEFAULT_METHODS, METHODS, Explained, PeerMissing, timed_maps
 from bench.explanations.report import report
 from bench.explanations.soundness import soundness
+from bench.explanations.speed import speed
 from bench.explanations.subjects import held_out
 from bench.explanations.twin import randomised, twin
+from bench.report import progress, replace_section
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bench.explanations.subjects import Subject
     from training.inception import EmotionInception
@@ -40,28 +45,59 @@ _SETTINGS = {"dream": QUICK, "dream-thorough": THOROUGH}
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure what is not measured yet, and print the report."""
+    """Measure what is not measured yet, or report what is."""
     chosen = _arguments(words)
     torch.set_num_threads(chosen.threads)
     checkpoint = load(chosen.checkpoint, _CPU)
-    scoring = _in_bfloat16(chosen.checkpoint) if chosen.bfloat16 else checkpoint
+    if chosen.report:
+        name = f"{checkpoint.card.name} {checkpoint.card.version}"
+        section = report(list(read(chosen.report).values()), name)
+        replace_section("explanations", section)
+        print(section)
+        return 0
+    if chosen.speed:
+        section = (
+            f"## What an explanation costs\n\n{machine.describe()}; `python -m bench.explain --speed`.\n\n"
+        )
+        section += speed(checkpoint, chosen.threads)
+        replace_section("explanation-speed", section)
+        print(section)
+        return 0
     python = twin(checkpoint)
     strange = randomised(python, chosen.seed)
-    known = _read(chosen.log)
+    known = read([chosen.log])
     subjects = held_out(chosen.data, checkpoint, count=chosen.pictures, skip=chosen.skip, seed=chosen.seed)
-    records = []
-    for number, subject in enumerate(subjects):
-        if subject.name not in known:
-            asked = Explained(subject.pixels, subject.emotion, checkpoint, python, seed=number)
-            record = _measured(subject, asked, chosen, scoring=scoring, strange=strange)
-            with chosen.log.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(record) + "\n")
-            print(f"{number + 1} of {chosen.pictures}: {subject.name}", file=sys.stderr, flush=True)
-            known[subject.name] = record
-        records.append(known[subject.name])
-    card = checkpoint.card
-    print(report(records, f"## {card.name} {card.version}, seed {chosen.seed}"))
+    for number, subject in enumerate(subjects, chosen.skip):
+        missing = _missing(known.get(subject.name, {}), number, chosen)
+        if not missing:
+            continue
+        asked = Explained(subject.pixels, subject.emotion, checkpoint, python, seed=number)
+        record = _measured(subject, asked, chosen, missing=missing, strange=strange)
+        with chosen.log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
+        progress(f"picture {number}: {subject.name}")
     return 0
+
+
+def _missing(record: Mapping[str, Any], number: int, chosen: argparse.Namespace) -> dict[str, set[str]]:
+    """What is still to be measured of a picture: ``areas``, ``road`` or ``soundness``, by method.
+
+    The expensive ones are measured of the first pictures only.
+    """
+    wanted = {name: {"areas"} for name in chosen.methods}
+    if number >= chosen.thorough_pictures:
+        wanted.pop("dream-thorough", None)
+    for name, figures in wanted.items():
+        if number < chosen.road_pictures:
+            figures.add("road")
+        if name in _SETTINGS and number < chosen.soundness_pictures:
+            figures.add("soundness")
+    methods, sound = record.get("methods", {}), record.get("soundness", {})
+    for name, figures in wanted.items():
+        there = {"areas": "log_odds", "road": "road"}
+        figures.difference_update(what for what in there if there[what] in methods.get(name, {}))
+        figures.difference_update({"soundness"} if name in sound else ())
+    return {name: figures for name, figures in wanted.items() if figures}
 
 
 def _measured(
@@ -69,52 +105,57 @@ def _measured(
     asked: Explained,
     chosen: argparse.Namespace,
     *,
-    scoring: Checkpoint,
+    missing: Mapping[str, set[str]],
     strange: EmotionInception,
 ) -> dict[str, Any]:
-    """Every figure of one picture."""
+    """The missing figures of one picture."""
     methods: dict[str, dict[str, float]] = {}
-    for name, (relevance, seconds) in timed_maps(asked, chosen.methods).items():
-        found = asdict(areas(scoring, subject.pixels, subject.emotion, relevance))
-        if asked.seed < chosen.road_pictures:
-            found["road"] = road(scoring, subject.pixels, subject.emotion, relevance)
-        methods[name] = {**found, "seconds": seconds}
-    sound = {
-        name: soundness(subject, asked, settings, strange).figures()
-        for name, settings in _SETTINGS.items()
-        if name in chosen.methods and asked.seed < chosen.soundness_pictures
-    }
+    sound: dict[str, dict[str, float]] = {}
+    for name, (relevance, seconds) in timed_maps(asked, list(missing)).items():
+        figures = methods[name] = {"seconds": seconds}
+        about = asked.checkpoint, subject.pixels, subject.emotion, relevance
+        if "areas" in missing[name]:
+            figures |= asdict(areas(*about, chosen.points))
+        if "road" in missing[name]:
+            figures["road"] = road(*about)
+        if "soundness" in missing[name]:
+            sound[name] = soundness(subject, asked, _SETTINGS[name], strange, relevance).figures()
     return {"picture": subject.name, "emotion": subject.emotion, "methods": methods, "soundness": sound}
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.explain", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of Emotion6")
+    parser.add_argument("--data", type=Path, help="folder of Emotion6")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--skip", type=int, default=0, help="pictures left out first, to explore on others")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of pictures and of random maps")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=DEFAULT_METHODS, metavar="METHOD")
-    parser.add_argument("--road-pictures", type=int, default=30, help="ROAD is slow: only the first so many")
-    parser.add_argument("--soundness-pictures", type=int, default=100, help="likewise")
+    parser.add_argument("--points", type=int, default=POINTS, help="at which each curve is looked at")
+    for what, count in (("road", 30), ("soundness", 100), ("thorough", 30)):
+        about = f"the first so many get {what}, which is slow"
+        parser.add_argument(f"--{what}-pictures", type=int, default=count, help=about)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--bfloat16", action="store_true", help="score the curves in half the time")
     parser.add_argument("--log", type=Path, default=Path("runs/explanations.jsonl"))
+    parser.add_argument("--speed", action="store_true", help="measure only what an explanation costs")
+    parser.add_argument("--report", type=Path, nargs="+", metavar="LOG", help="measure nothing, report these")
     chosen = parser.parse_args(words)
+    if not (chosen.report or chosen.speed) and chosen.data is None:
+        parser.error("--data is needed to measure")
     chosen.log.parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 
-def _in_bfloat16(path: Path) -> Checkpoint:
-    copy = load(path, _CPU)
-    return replace(copy, network=copy.network.to(torch.bfloat16))
-
-
-def _read(log: Path) -> dict[str, dict[str, Any]]:
-    if not log.exists():
-        return {}
-    lines = (json.loads(line) for line in log.read_text("utf-8").splitlines())
-    return {record["picture"]: record for record in lines}
+def read(logs: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """What was measured, by picture; what several lines say of one is put together."""
+    known: dict[str, dict[str, Any]] = {}
+    for line in (line for log in logs if log.exists() for line in log.read_text("utf-8").splitlines()):
+        record = json.loads(line)
+        old = known.setdefault(record["picture"], record)
+        for name, figures in record["methods"].items():
+            old["methods"][name] = old["methods"].get(name, {}) | figures
+        old["soundness"] |= record["soundness"]
+    return known
 
 
 if __name__ == "__main__":

@@ -84,13 +84,19 @@ class TinyNetwork(nn.Module):
 
 
 class JudgingNetwork(TinyNetwork):
-    """One that also tells how unfamiliar a picture is: it has never seen the dark."""
+    """One that also tells how unfamiliar a picture is, and shows its layers: it has never seen the dark."""
 
     @torch.jit.export
     def judge(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[N, 3]`` and novelty ``[N]``, 0 for a white picture and 10 for a black one."""
         means = self.features(pictures)
         return self.head(means), 10.0 * (1.0 - means.amax(dim=1) / 0.97)
+
+    @torch.jit.export
+    def activations(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Two inner layers, ``[N, 3, h, w]``: the smoothed colours, and how far they are from grey."""
+        smooth = self.smooth(pictures.to(self.smooth.weight.dtype) / 255.0)
+        return {"smooth": smooth, "squashed": torch.tanh(2.0 * (smooth - 0.5))}
 
 
 def tiny_card() -> Card:

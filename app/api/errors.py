@@ -25,6 +25,7 @@ from app.api.refusals import (
     TooManyFiles,
     TooOften,
     UnknownEmotion,
+    UnknownLayer,
     UnknownModel,
     UnknownView,
     UnsupportedMediaType,
@@ -146,6 +147,13 @@ TABLE: dict[type[Exception], Kind] = {
         "There is no such view",
         "choose one that is allowed, or leave the parameter out",
         "there is no such view; choose one of: overlay, heatmap, dream, pair, sheet",
+    ),
+    UnknownLayer: Kind(
+        422,
+        "unknown-layer",
+        "There is no such layer",
+        "choose one that is allowed, or leave the parameter out to explain an emotion",
+        "there is no such layer; choose one of: Mixed_6e, Mixed_7a, Mixed_7b, Mixed_7c",
     ),
     KeyNeeded: Kind(
         401,

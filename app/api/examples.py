@@ -46,7 +46,12 @@ _CARD: dict[str, Any] = {
     "abstain": {"entropy": 1.7, "novelty": 31.0, "share": 0.02},
 }
 _MODEL = ModelResponse.model_validate(
-    {"card": _CARD, "sha256": PREDICTION["model"]["sha256"], "devices": ["cpu"]}
+    {
+        "card": _CARD,
+        "sha256": PREDICTION["model"]["sha256"],
+        "devices": ["cpu"],
+        "layers": ["Mixed_6e", "Mixed_7c"],
+    }
 ).model_dump(mode="json")
 _FLAT = PREDICTION | {
     "distribution": dict(zip(_EMOTIONS, (0.17, 0.16, 0.18, 0.17, 0.16, 0.16), strict=True)),

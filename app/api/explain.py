@@ -15,7 +15,7 @@ from app.api.openapi import PICTURE_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import PICTURE_ERRORS
 from app.api.problems import responses
 from app.api.rates import EXPLANATION, spend
-from app.api.refusals import Contradiction, UnknownEmotion, UnknownView
+from app.api.refusals import Contradiction, UnknownEmotion, UnknownLayer, UnknownView
 from app.api.upload import read_upload
 from app.engine import Kind
 from app.explain.heatmap import OPACITY, PALETTES
@@ -39,7 +39,12 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
         "headers": REQUEST_ID_HEADER
         | TIMING_HEADER
         | {
-            "X-DeepEmotion-Emotion": _header("the explained emotion, percent-encoded UTF-8", "joy"),
+            "X-DeepEmotion-Emotion": _header(
+                "the explained emotion, or the dominant one beside a layer, percent-encoded UTF-8", "joy"
+            ),
+            "X-DeepEmotion-Layer": _header(
+                "the inner layer that the map is of; only when one was asked for", "Mixed_6e"
+            ),
             "X-DeepEmotion-Probability": _header("its probability", "0.710000"),
             "X-DeepEmotion-Completeness-Error": _header(
                 "how far the sum of the map is from the rise of the emotion's log-odds, relatively", "0.0131"
@@ -73,6 +78,13 @@ class ExplainQuery(BaseModel):
         description="; ".join(f"{name}: {what}" for name, what in VIEWS.items()),
         json_schema_extra={"enum": list(VIEWS)},
     )
+    layer: str | None = Field(
+        default=None,
+        max_length=64,
+        description="dream of this inner layer instead of an emotion: the map then says what in the picture "
+        "excites the layer, in units of the logarithm of its mean squared activation; one of the layers that "
+        "GET /v1/model lists",
+    )
     quality: Literal["quick", "thorough"] = Field(
         default="quick",
         description="quick: as long as a dozen predictions; thorough: several times that, and steadier",
@@ -104,7 +116,7 @@ class ExplainQuery(BaseModel):
     "/explain",
     summary="Which parts of this picture evoke the emotion?",
     response_class=PngResponse,
-    responses=_ANSWER | responses(*PICTURE_ERRORS, UnknownEmotion, UnknownView, Contradiction),
+    responses=_ANSWER | responses(*PICTURE_ERRORS, UnknownEmotion, UnknownView, UnknownLayer, Contradiction),
     openapi_extra=PICTURE_BODY,
 )
 async def explain(
@@ -126,6 +138,7 @@ async def explain(
         emotion=_index_of(query.emotion, model.card.labels),
         view=query.view,
         quality=query.quality,
+        layer=query.layer,
         style=Style(PALETTES[query.colours], query.strength, query.legend),
         raw_map=query.map,
         as_json=_wants_json(request.headers.get("accept", "*/*")),
@@ -135,6 +148,8 @@ async def explain(
         raise UnknownView("view", VIEWS)
     if query.view == "sheet" and query.emotion is not None:
         raise Contradiction("a sheet shows all emotions, so none can be chosen")
+    if query.layer is not None:
+        _check_layer(query, model.layers)
     seconds = time_allowed(service.settings.explain_seconds, useful)
     emotions = len(model.card.labels) if query.view == "sheet" else 1
     spend(request, service, EXPLANATION[query.quality] * emotions)
@@ -152,6 +167,13 @@ def _index_of(emotion: str | None, labels: tuple[str, ...]) -> int | None:
     if emotion not in labels:
         raise UnknownEmotion("emotion", labels)
     return labels.index(emotion)
+
+
+def _check_layer(query: ExplainQuery, layers: tuple[str, ...]) -> None:
+    if query.layer not in layers:
+        raise UnknownLayer(layers)
+    if query.emotion is not None or query.view == "sheet":
+        raise Contradiction("the map of a layer is of no emotion, so neither one nor a sheet can be chosen")
 
 
 def _wants_json(accept: str) -> bool:

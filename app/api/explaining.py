@@ -53,6 +53,7 @@ class Wish:
         emotion: index of the emotion; None is the dominant one.
         view: one of `app.explain.views.VIEWS`; a sheet explains all emotions.
         quality: one of `app.explain.presets.PRESETS`.
+        layer: the inner layer to dream of instead of the emotion, if any.
         style: of a picture.
         raw_map: whether JSON carries the whole map, and in which form.
         as_json: whether the answer is JSON instead of a picture.
@@ -63,6 +64,7 @@ class Wish:
     emotion: int | None
     view: str
     quality: str
+    layer: str | None
     style: Style
     raw_map: Literal["none", "png", "npz"]
     as_json: bool
@@ -107,7 +109,12 @@ async def _explain(
         )
     return [
         await service.engine.explain(
-            wish.model, received.pixels, wish.emotion, deadline=deadline, settings=settings
+            wish.model,
+            received.pixels,
+            wish.emotion,
+            deadline=deadline,
+            settings=settings,
+            layer=wish.layer,
         )
     ]
 

@@ -69,4 +69,5 @@ async def reload(service: WarmService, wish: Annotated[ReloadRequest, Depends(_w
 
 def _described(answering: Model) -> ModelResponse:
     devices = [str(copy.device) for copy in answering.copies]
-    return ModelResponse(card=answering.card, sha256=answering.sha256, devices=devices)
+    layers = list(answering.layers)
+    return ModelResponse(card=answering.card, sha256=answering.sha256, devices=devices, layers=layers)

@@ -52,6 +52,15 @@ class UnknownView(UnknownChoice):
     """The view is not one that can be drawn."""
 
 
+class UnknownLayer(ApiError):
+    """The layer is not one that the checkpoint shows. The given value is not repeated."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        names = ", ".join(allowed)
+        choice = f"there is no such layer; choose one of: {names}" if names else ""
+        super().__init__(choice or "this checkpoint shows no inner layers; leave layer out")
+
+
 class BadInference(ApiError):
     """A request of the Open Inference Protocol that is not as the protocol or the model's metadata say."""
 

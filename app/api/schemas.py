@@ -159,12 +159,18 @@ class RawMap(_Answer):
 
 
 class EmotionEvidence(_Answer):
-    """What in the picture raises or lowers one emotion."""
+    """What in the picture raises or lowers one emotion, or excites an inner layer."""
 
-    emotion: str
+    emotion: str = Field(description="the explained one; beside a layer, the dominant one")
     probability: float = Field(ge=0, le=1)
+    layer: str | None = Field(
+        default=None, description="the inner layer that the map is of, if one was asked for"
+    )
     evidence: bool = Field(description="false when the map is flat: nothing in the picture stands out")
-    rise: float = Field(description="of the emotion's log-odds along the dream's way")
+    rise: float = Field(
+        description="along the dream's way, of the emotion's log-odds or the logarithm of the layer's mean "
+        "squared activation"
+    )
     completeness_error: float = Field(
         ge=0, description="how far the sum of the map is from `rise`, relatively"
     )
@@ -182,6 +188,7 @@ EXPLANATION: dict[str, Any] = {
         {
             "emotion": "joy",
             "probability": 0.71,
+            "layer": None,
             "evidence": True,
             "rise": 2.31,
             "completeness_error": 0.0001,
@@ -220,6 +227,10 @@ class ModelResponse(_Answer):
     card: Card
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", examples=[_SHA256])
     devices: list[str] = Field(examples=[["cpu"]], description="each has a copy of the network")
+    layers: list[str] = Field(
+        examples=[["Mixed_6e", "Mixed_7c"]],
+        description="inner layers that POST /explain can dream of; none if the checkpoint does not show them",
+    )
 
 
 class ReloadRequest(_Answer):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # The same choices as POST /explain has; they are repeated here because help must not wait for its imports.
 View = Literal["overlay", "heatmap", "dream", "pair", "sheet"]
 Quality = Literal["quick", "thorough"]
+Method = Literal["dream", "integrated-gradients", "occlusion"]
 Colours = Literal["red-blue", "cividis"]
 
 STDOUT = Path("-")
@@ -46,6 +47,8 @@ class Wish:
     emotion: str | None
     view: View
     quality: Quality
+    method: Method
+    layer: str | None
     colours: Colours
     strength: float
     legend: bool
@@ -65,6 +68,14 @@ def explain(
         ),
     ] = "overlay",
     quality: Annotated[Quality, typer.Option(help="thorough takes several times as long.")] = "quick",
+    method: Annotated[
+        Method,
+        typer.Option(help="To compare the dream with; the others are Captum's, which is an extra: compare."),
+    ] = "dream",
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Dream of this inner layer instead of an emotion; a wrong name lists them."),
+    ] = None,
     colours: Annotated[
         Colours, typer.Option(help="Of the map; cividis can be told apart in grey print.")
     ] = "red-blue",
@@ -88,9 +99,10 @@ def explain(
     printed. The completeness error tells how far the map's sum is from the rise of the emotion's log-odds.
     """
     settings = settings_from(checkpoint=checkpoint, device=device, threads=threads)
-    wish = Wish(picture, emotion, view, quality, colours, strength, legend)
+    wish = Wish(picture, emotion, view, quality, method, layer, colours, strength, legend)
     if view == "sheet" and emotion is not None:
         stop("a sheet shows all emotions, so none can be chosen", ExitCode.USAGE)
+    _check_choices(wish)
     if out is not None:
         _check(out, force=force)
     elif picture == "-":
@@ -100,12 +112,21 @@ def explain(
 
         loaded = load(settings, one_device=True)
         decoded, explanations = _explain(wish, loaded, settings)
-        name = loaded.model.card.labels[explanations[0].emotion]
+        name = layer or loaded.model.card.labels[explanations[0].emotion]
+        name = name if method == "dream" else f"{name}-{method}"
         shown = view if view == "sheet" else f"{name}-{view}"
         path = out or Path(f"{Path(picture).stem}-{shown}.png")
         _check(path, force=force)
         _write(path, _draw(decoded, explanations, wish, loaded))
     _report(_facts(wish, path, decoded, explanations, loaded), json=json, err=path == STDOUT)
+
+
+def _check_choices(wish: Wish) -> None:
+    """Refuse what contradicts itself."""
+    if wish.layer is not None and (wish.emotion is not None or wish.view == "sheet"):
+        stop("the map of a layer is of no emotion, so neither one nor a sheet can be chosen", ExitCode.USAGE)
+    if wish.method != "dream" and (wish.layer is not None or wish.view == "dream"):
+        stop(f"{wish.method} dreams of nothing; leave --layer and --view dream out", ExitCode.USAGE)
 
 
 def _check(out: Path, *, force: bool) -> None:
@@ -123,12 +144,16 @@ def _check(out: Path, *, force: bool) -> None:
 def _explain(wish: Wish, loaded: "Loaded", settings: "Settings") -> "tuple[Picture, Sequence[Explanation]]":
     """The picture as it is to be drawn on, and what is to be drawn."""
     from app.offline import explaining
+    from app.offline.peers import PeerMissing
     from app.offline.pictures import UnusableFile, refusal
     from app.picture import PictureError, decode
 
     copy = loaded.model.copies[0]
     if wish.emotion is not None and wish.emotion not in copy.card.labels:
         stop(f"there is no such emotion; choose one of: {', '.join(copy.card.labels)}", ExitCode.USAGE)
+    if wish.layer is not None and wish.layer not in copy.layers:
+        listed = f"choose one of: {', '.join(copy.layers)}" if copy.layers else "this checkpoint shows none"
+        stop(f"there is no such layer; {listed}", ExitCode.USAGE)
     try:
         data = read_picture(wish.picture)
         side = copy.card.input_size
@@ -140,8 +165,12 @@ def _explain(wish: Wish, loaded: "Loaded", settings: "Settings") -> "tuple[Pictu
     loaded.devices[0].settle()
     try:
         if wish.view == "sheet":
-            return whole, explaining.explain_all(copy, pixels, wish.quality)
-        return whole, [explaining.explain(copy, pixels, index, wish.quality)]
+            return whole, explaining.explain_all(copy, pixels, wish.quality, method=wish.method)
+        return whole, [
+            explaining.explain(copy, pixels, index, wish.quality, method=wish.method, layer=wish.layer)
+        ]
+    except PeerMissing as error:
+        stop(str(error), ExitCode.FAILED)
     except Exception as error:  # noqa: BLE001 - whatever a network raises on a picture
         stop(f"{wish.picture}: {refusal(wish.picture, error).detail}", ExitCode.FAILED)
 
@@ -153,7 +182,7 @@ def _draw(picture: "Picture", explanations: "Sequence[Explanation]", wish: Wish,
 
     style = Style(PALETTES[wish.colours], wish.strength, wish.legend)
     image = draw(picture, explanations, loaded.model.card.labels, wish.view, style)
-    return to_png(image, notes(loaded.model.card, loaded.model.sha256, explanations, wish.quality))
+    return to_png(image, notes(loaded.model.card, loaded.model.sha256, explanations, _settings_of(wish)))
 
 
 def _write(path: Path, png: bytes) -> None:
@@ -181,10 +210,14 @@ def _facts(
         "explanations": [
             described(each, card.labels, picture.width, picture.height) for each in explanations
         ],
-        "settings": wish.quality,
+        "settings": _settings_of(wish),
         "model": {"name": card.name, "version": card.version, "sha256": loaded.model.sha256},
         "image": {"width": picture.width, "height": picture.height, "format": picture.format},
     }
+
+
+def _settings_of(wish: Wish) -> str:
+    return wish.quality if wish.method == "dream" else wish.method
 
 
 def _report(facts: dict[str, Any], *, json: bool, err: bool) -> None:
@@ -195,6 +228,9 @@ def _report(facts: dict[str, Any], *, json: bool, err: bool) -> None:
     for each in facts["explanations"]:
         none = "" if each["evidence"] else "; no evidence, so the map is flat"
         exact = f"completeness error {each['completeness_error']:.2%}"
+        if each["layer"] is not None:
+            rows.append((each["layer"], f"{exact}{none}"))
+            continue
         rows.append((each["emotion"], f"{each['probability']:.1%}; {exact}{none}"))
     rows.append((facts["view"], "stdout" if err else readable(facts["out"])))
     print_table(rows, err=err)

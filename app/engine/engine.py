@@ -146,14 +146,17 @@ class Engine:
         *,
         deadline: float,
         settings: DreamSettings = DEFAULTS,
+        layer: str | None = None,
     ) -> Explanation:
-        """What in a picture raises or lowers an emotion; None is the dominant one.
+        """What in a picture raises or lowers an emotion, None being the dominant one; or excites a layer.
 
         Takes and raises what `predict` does.
         """
         prediction = await self.predict(model, pixels, deadline=deadline)
         chosen = int(prediction.probabilities.argmax()) if emotion is None else emotion
-        return await self._dream(prediction, self._job(model, pixels, chosen, deadline, settings))
+        return await self._dream(
+            prediction, self._job(model, pixels, chosen, deadline, settings, layer=layer)
+        )
 
     async def explain_all(
         self, model: Model, pixels: Pixels, *, deadline: float, settings: DreamSettings = DEFAULTS
@@ -170,9 +173,17 @@ class Engine:
         ]
 
     def _job(
-        self, model: Model, pixels: Pixels, emotion: int, deadline: float, settings: DreamSettings
+        self,
+        model: Model,
+        pixels: Pixels,
+        emotion: int,
+        deadline: float,
+        settings: DreamSettings,
+        *,
+        layer: str | None = None,
     ) -> DreamJob:
-        return DreamJob(model, pixels, deadline, self._lines.clock(), emotion=emotion, settings=settings)
+        now = self._lines.clock()
+        return DreamJob(model, pixels, deadline, now, emotion=emotion, settings=settings, layer=layer)
 
     async def _dream(self, prediction: Prediction, job: DreamJob) -> Explanation:
         self._lines.submit(job)
@@ -273,4 +284,5 @@ def _explanation(job: DreamJob, prediction: Prediction, dreamt: Dreamt) -> Expla
         steps=dreamt.steps,
         queue_seconds=prediction.queue_seconds + dreamt.queue_seconds,
         infer_seconds=prediction.infer_seconds + dreamt.infer_seconds,
+        layer=job.layer,
     )

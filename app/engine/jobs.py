@@ -68,6 +68,7 @@ class Explanation:
 
     Attributes:
         emotion: index of the emotion in the card's labels.
+        layer: the inner layer that the map is of; None if it is of the emotion.
         prediction: of the picture as it is.
         original: ``[3, S, S]``, the picture before the dream.
         relevance, dreamed, rise, completeness_error, imbalance, steps: see `Dreamt`.
@@ -86,6 +87,7 @@ class Explanation:
     steps: int
     queue_seconds: float
     infer_seconds: float
+    layer: str | None = None
 
 
 @dataclass(eq=False)
@@ -132,19 +134,21 @@ class DreamJob(Job[Dreamt]):
     Attributes:
         emotion: index in the card's labels.
         settings: how far and how finely to dream.
+        layer: the inner layer to dream of instead of the emotion.
         started: when the first step began.
         infer_seconds: time spent on the device so far.
     """
 
     emotion: int
     settings: DreamSettings
+    layer: str | None = None
     started: float | None = None
     infer_seconds: float = 0.0
     _dream: Dream | None = None
 
     def begin_on(self, copy: Checkpoint, now: float) -> None:
         """Bind the dream to the device that will carry it through."""
-        self._dream = Dream(self.pixels, self.emotion, copy, self.settings)
+        self._dream = Dream(self.pixels, self.emotion, copy, self.settings, self.layer)
         self.started = now
 
     @property

@@ -35,6 +35,11 @@ class Model:
         return self.copies[0].card
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """The inner layers that can be dreamed of."""
+        return self.copies[0].layers
+
+    @property
     def sha256(self) -> str:
         """Hexadecimal digest of the checkpoint's file."""
         return self.copies[0].sha256

@@ -185,10 +185,12 @@ class Worker:
             self._running.append(job)
 
     def _next_steps(self) -> list[DreamJob]:
-        """The dreams that can share a step with the one that runs longest: of its size and its model."""
+        """The dreams that can share a step with the one that runs longest: of its size, model and layer."""
         first = self._running[0]
         alike = [
-            job for job in self._running if job.dream.side == first.dream.side and job.model is first.model
+            job
+            for job in self._running
+            if (job.dream.side, job.layer) == (first.dream.side, first.layer) and job.model is first.model
         ]
         return alike[: self._max_running]
 

@@ -17,6 +17,10 @@ gradient changes faster than a few trapezoids can follow, so what speaks for and
 emotion are weighed against each other until the sum is right (`app.explain.balance`). `trapezoid_error` is
 how far it was from right before, `imbalance` how much the weights had to change, and `completeness_error`
 what is still missing then.
+
+Instead of an emotion, a dream can be of an inner layer: it then climbs the logarithm of the layer's mean
+squared activation, whose gradient points where that of Mordvintsev's own objective does. The logarithm makes
+layers comparable, whatever their scale: a rise of 0.69 is twice the activation.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 
     from app.checkpoint import Checkpoint
 
-_STILL = 1e-12  # a gradient below this moves nothing
+_STILL = 1e-12  # a gradient below this moves nothing, and an activation below it is none
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Dream:
     Args:
         pixels: ``uint8 [3, S, S]``.
         emotion: index of the emotion whose log-odds are explained.
+        layer: the inner layer to dream of instead; None for the emotion.
         checkpoint: tells the device and the temperature; the network itself is handed to `take_step`.
         settings: how far and how finely.
 
@@ -99,9 +104,15 @@ class Dream:
     _before: Tensor
 
     def __init__(
-        self, pixels: NDArray[np.uint8], emotion: int, checkpoint: Checkpoint, settings: DreamSettings
+        self,
+        pixels: NDArray[np.uint8],
+        emotion: int,
+        checkpoint: Checkpoint,
+        settings: DreamSettings,
+        layer: str | None = None,
     ) -> None:
         self.emotion = emotion
+        self.layer = layer
         self.temperature = checkpoint.card.temperature
         self.rise = 0.0
         self.imbalance = 0.0
@@ -141,17 +152,17 @@ class Dream:
         """What the network looks at next, ``[3, S, S]`` in 0..255."""
         return self._at.flip(-1) if self._is_mirror_image else self._at
 
-    def follow(self, log_odds: float, gradient: Tensor) -> None:
+    def follow(self, height: float, gradient: Tensor) -> None:
         """Take in what the network says of `view`, and move on.
 
         Args:
-            log_odds: of the emotion.
-            gradient: of the log-odds, ``[3, S, S]``.
+            height: the log-odds of the emotion, or the layer's logarithm.
+            gradient: of the same, ``[3, S, S]``.
         """
         if self._is_mirror_image:
             gradient = gradient.flip(-1)
         if self._gradient is None:
-            self.rise -= log_odds / self._views
+            self.rise -= height / self._views
         else:
             moved = self._at - self._before
             self._relevance += ((self._gradient + gradient) / 2 * moved).sum(dim=0) / self._views
@@ -160,7 +171,7 @@ class Dream:
         if taken := self.steps_taken % self._steps_of_a_view:
             self._before, self._at = self._at, self._next(taken, gradient)
         else:
-            self._end_view(log_odds)
+            self._end_view(height)
 
     def relevance(self) -> NDArray[np.float32]:
         """``[S, S]``, signed; the sum is `rise`, but for the completeness error."""
@@ -179,8 +190,8 @@ class Dream:
     def _is_mirror_image(self) -> bool:
         return self.steps_taken >= self._steps_of_a_view
 
-    def _end_view(self, log_odds: float) -> None:
-        self.rise += log_odds / self._views
+    def _end_view(self, height: float) -> None:
+        self.rise += height / self._views
         self._change += (self._at - self._original) / self._views
         self._gradient = None
         self._at = self._haze
@@ -206,26 +217,35 @@ class Dream:
 
 
 def take_step(network: torch.jit.ScriptModule, dreams: Sequence[Dream]) -> None:
-    """One gradient for several dreams of the same `side`, in one batch.
+    """One gradient for several dreams of the same `side` and `layer`, in one batch.
 
     Raises:
-        FloatingPointError: a gradient or a log-odds is not a number; no dream has moved.
+        FloatingPointError: a gradient or what it is of is not a number; no dream has moved.
     """
     for dream in dreams:
         dream.begin()
     with torch.enable_grad():
         pictures = torch.stack([dream.view for dream in dreams])
         pictures = pictures.to(memory_format=torch.channels_last).requires_grad_()
-        logits = network(pictures)
-        odds = torch.stack(
-            [_log_odds(row / d.temperature, d.emotion) for row, d in zip(logits, dreams, strict=True)]
-        )
-        (gradients,) = torch.autograd.grad(odds.sum(), pictures)
-    values = odds.detach().cpu()
+        heights = _heights(network, pictures, dreams)
+        (gradients,) = torch.autograd.grad(heights.sum(), pictures)
+    values = heights.detach().cpu()
     if not (torch.isfinite(values).all() and torch.isfinite(gradients).all()):
         raise FloatingPointError("the gradient is not a number")
     for dream, value, gradient in zip(dreams, values.tolist(), gradients, strict=True):
         dream.follow(value, gradient)
+
+
+def _heights(network: torch.jit.ScriptModule, pictures: Tensor, dreams: Sequence[Dream]) -> Tensor:
+    """What each dream climbs, ``[N]``."""
+    layer = dreams[0].layer
+    if layer is not None:
+        seen: Tensor = network.activations(pictures)[layer]
+        return (seen.square().mean(dim=(1, 2, 3)) + _STILL).log()
+    logits = network(pictures)
+    return torch.stack(
+        [_log_odds(row / d.temperature, d.emotion) for row, d in zip(logits, dreams, strict=True)]
+    )
 
 
 def _log_odds(logits: Tensor, emotion: int) -> Tensor:

@@ -24,7 +24,7 @@ def facts(card: Card, explanations: Sequence[Explanation], quality: str) -> dict
         quality: one of `app.explain.presets.PRESETS`.
     """
     first = explanations[0]
-    return {
+    return ({} if first.layer is None else {"Layer": first.layer}) | {
         "Emotion": card.labels[first.emotion],
         "Probability": f"{first.prediction.probabilities[first.emotion]:.6f}",
         "Completeness-Error": f"{max(each.completeness_error for each in explanations):.4g}",
@@ -53,6 +53,7 @@ def described(explanation: Explanation, labels: Sequence[str], width: int, heigh
     return {
         "emotion": labels[explanation.emotion],
         "probability": float(explanation.prediction.probabilities[explanation.emotion]),
+        "layer": explanation.layer,
         "evidence": has_evidence(explanation),
         "rise": explanation.rise,
         "completeness_error": explanation.completeness_error,

@@ -93,10 +93,11 @@ def draw(
 
 
 def caption_of(explanation: Explanation, names: Sequence[str]) -> str:
-    """The emotion and its probability, and whether there is anything to see."""
+    """The emotion and its probability, or the layer, and whether there is anything to see."""
     probability = explanation.prediction.probabilities[explanation.emotion]
     found = "" if has_evidence(explanation) else ": no evidence"
-    return f"{names[explanation.emotion]} {probability:.0%}{found}"
+    shown = f"{names[explanation.emotion]} {probability:.0%}"
+    return f"{explanation.layer or shown}{found}"
 
 
 def _sheet(

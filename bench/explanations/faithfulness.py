@@ -2,7 +2,10 @@
 
 RISE (Petsiuk et al. 2018, arXiv 1806.07421): insertion starts from a blurred picture and shows its pixels
 again, those that the map calls strongest first; deletion starts from the picture and turns them grey. What
-counts is the area under the emotion's curve, insertion's less deletion's.
+counts is the area under the emotion's curve, insertion's less deletion's. The network is asked at the nodes
+of Gauss and Legendre's quadrature, which finds an area with a fraction of the points that equal parts need.
+Five err by up to a tenth for a single picture, in either direction, which the mean over pictures forgives;
+``python -m bench.explain --points 24`` asks at more.
 
 ROAD (Rong et al. 2022, arXiv 2202.00449): the strongest pixels, and in another run the weakest, are replaced
 by noisy linear imputation from their neighbours, so that the hole itself tells the network nothing. The score
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
     from app.picture import Pixels
 
-POINTS = 10
-"""Parts of the curve: each shows or hides a tenth of the picture more."""
+POINTS = 5
+"""At which a curve is looked at, to find the area under it."""
 ROAD_SHARES = (0.1, 0.3, 0.5)
 _BLUR = 10.0  # pixels
 _GREY = 127.5
-_BATCH = 8
+_BATCH = 16
 _NOISE = 0.01
 
 
@@ -52,19 +55,25 @@ class Areas:
 
 
 @torch.no_grad()
-def areas(checkpoint: Checkpoint, pixels: Pixels, emotion: int, relevance: NDArray[np.floating]) -> Areas:
+def areas(
+    checkpoint: Checkpoint,
+    pixels: Pixels,
+    emotion: int,
+    relevance: NDArray[np.floating],
+    points: int = POINTS,
+) -> Areas:
     """Insertion and deletion of one map."""
     picture = torch.from_numpy(pixels).float()
-    blurred = _blurred(picture)
+    blurred, grey = _blurred(picture), torch.full_like(picture, _GREY)
     rank = _ranks(relevance)
-    shown = [rank < share * rank.numel() for share in np.linspace(0, 1, POINTS + 1)]
-    grey = torch.full_like(picture, _GREY)
-    pictures = [torch.where(mask, picture, blurred) for mask in shown]
-    pictures += [torch.where(mask, grey, picture) for mask in shown]
+    nodes, weights = np.polynomial.legendre.leggauss(points)  # on -1..1
+    strongest = [rank < share * rank.numel() for share in (nodes + 1) / 2]
+    pictures = [torch.where(mask, picture, blurred) for mask in strongest]
+    pictures += [torch.where(mask, grey, picture) for mask in strongest]
     log_odds = _log_odds(checkpoint, pictures, emotion)
     share = 1 / (1 + np.exp(-log_odds))
-    inserted, deleted = (_area(curve) for curve in np.split(log_odds, 2))
-    share_inserted, share_deleted = (_area(curve) for curve in np.split(share, 2))
+    inserted, deleted = (float(weights @ curve) / 2 for curve in np.split(log_odds, 2))
+    share_inserted, share_deleted = (float(weights @ curve) / 2 for curve in np.split(share, 2))
     return Areas(inserted - deleted, share_inserted - share_deleted, inserted, deleted)
 
 
@@ -106,10 +115,6 @@ def _log_odds(checkpoint: Checkpoint, pictures: list[torch.Tensor], emotion: int
         rows.append(checkpoint.network(batch.to(memory_format=torch.channels_last)).double().cpu())
     log = torch.log_softmax(torch.cat(rows) / checkpoint.card.temperature, dim=1)[:, emotion]
     return np.asarray(log - torch.log1p(-log.exp()))
-
-
-def _area(curve: NDArray[np.float64]) -> float:
-    return float(np.trapezoid(curve) / (len(curve) - 1))
 
 
 def _blurred(picture: torch.Tensor) -> torch.Tensor:

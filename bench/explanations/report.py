@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench import machine
 from bench.explanations.bars import Bar, faithfulness_bars, interval, soundness_bars
+from bench.explanations.faithfulness import POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,23 +25,38 @@ _FIGURES = {
 }
 
 
-def report(records: Sequence[dict[str, Any]], heading: str) -> str:
-    """Tables of every method's figures, and of every bar."""
-    methods = list(records[0]["methods"])
-    lines = [heading, "", f"{len(records)} pictures; figures are means with 95 % bootstrap intervals.", ""]
-    lines += _faithfulness_table(records, methods)
+def report(records: Sequence[dict[str, Any]], checkpoint: str) -> str:
+    """The section of ``RESULTS.md``: tables of every method's figures, and of every bar."""
+    methods = list(dict.fromkeys(name for record in records for name in record["methods"]))
+    lines = [
+        "## Explanations",
+        "",
+        _circumstances(len(records), checkpoint),
+        "",
+        *_faithfulness_table(records, methods),
+    ]
     for ours in (name for name in DREAMS if name in methods):
-        lines += ["", f"### Bars for `{ours}`", ""]
+        lines += ["", f"### Bars for `{ours}`"]
         for figure in ("log_odds", "share", "road"):
-            if not (column := _column(records, methods, figure)):
-                continue
-            lines += _bars(_FIGURES[figure], faithfulness_bars(ours, column))
+            column = _paired(records, ours, figure)
+            if ours in column:
+                count = len(column[ours])
+                lines += _bars(f"{_FIGURES[figure]}, {count} pictures", faithfulness_bars(ours, column))
         sound = [record["soundness"][ours] for record in records if ours in record["soundness"]]
         if sound:
             figures = {name: np.array([each[name] for each in sound]) for name in sound[0]}
             lines += _bars(f"soundness, {len(sound)} pictures", soundness_bars(figures))
             lines += ["", _completeness(figures)]
     return "\n".join(lines) + "\n"
+
+
+def _circumstances(pictures: int, checkpoint: str) -> str:
+    return (
+        f"Written by `python -m bench.explain --report LOG`; checkpoint {checkpoint}, {pictures} pictures "
+        f"that it never learned from, the first in an order that a seed decides. Figures are means with 95 % "
+        f"bootstrap intervals; areas are by {POINTS} points a curve. The seconds were taken beside other "
+        f"work on the machine ({machine.describe()}): compare them with each other only."
+    )
 
 
 def _completeness(figures: dict[str, NDArray[np.float64]]) -> str:
@@ -54,17 +71,17 @@ def _completeness(figures: dict[str, NDArray[np.float64]]) -> str:
 
 def _faithfulness_table(records: Sequence[dict[str, Any]], methods: Sequence[str]) -> list[str]:
     lines = [
-        f"| method | {' | '.join(_FIGURES.values())} | seconds |",
-        "|---|" + "---|" * (len(_FIGURES) + 1),
+        f"| method | pictures | {' | '.join(_FIGURES.values())} | seconds |",
+        "|---|" + "---|" * (len(_FIGURES) + 2),
     ]
-    columns = {figure: _column(records, methods, figure) for figure in _FIGURES}
     for method in methods:
+        having = [record["methods"][method] for record in records if method in record["methods"]]
         cells = []
         for figure in _FIGURES:
-            values = columns[figure].get(method)
-            cells.append("" if values is None else "{:.3f} ({:.3f} to {:.3f})".format(*interval(values)))
-        seconds = np.median([record["methods"][method]["seconds"] for record in records])
-        lines.append(f"| {method} | {' | '.join(cells)} | {seconds:.2f} |")
+            values = np.array([each[figure] for each in having if figure in each])
+            cells.append("{:.3f} ({:.3f} to {:.3f})".format(*interval(values)) if values.size else "")
+        seconds = np.median([each["seconds"] for each in having])
+        lines.append(f"| {method} | {len(having)} | {' | '.join(cells)} | {seconds:.2f} |")
     return lines
 
 
@@ -75,11 +92,14 @@ def _bars(title: str, bars: Sequence[Bar]) -> list[str]:
     return ["", f"| {title} | found | |", "|---|---|---|", *rows]
 
 
-def _column(
-    records: Sequence[dict[str, Any]], methods: Sequence[str], figure: str
-) -> dict[str, NDArray[np.float64]]:
-    """``[N]`` by method; pictures without this figure are left out for all."""
-    having = [record for record in records if figure in record["methods"][methods[0]]]
-    if not having:
-        return {}
-    return {name: np.array([record["methods"][name][figure] for record in having]) for name in methods}
+def _paired(records: Sequence[dict[str, Any]], ours: str, figure: str) -> dict[str, NDArray[np.float64]]:
+    """``[N]`` by method, over the pictures where our method has this figure; what is not there for all of
+    them is no rival.
+    """
+    having = [record["methods"] for record in records if figure in record["methods"].get(ours, {})]
+    names = [] if not having else list(having[0])
+    return {
+        name: np.array([methods[name][figure] for methods in having])
+        for name in names
+        if all(figure in methods.get(name, {}) for methods in having)
+    }

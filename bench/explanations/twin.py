@@ -30,7 +30,8 @@ def twin(checkpoint: Checkpoint) -> EmotionInception:
     Raises:
         NoTwin: the logits differ.
     """
-    script = checkpoint.network
+    judging = checkpoint.network
+    script = getattr(judging, "network", judging)  # one that also judges novelty has it as a part
     network = EmotionInception(
         len(checkpoint.card.labels),
         mean=script.mean,

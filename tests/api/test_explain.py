@@ -288,3 +288,33 @@ def test_an_endless_parameter_is_refused(client: httpx.Client) -> None:
     response = client.post("/explain", params={"view": "q" * 65}, content=plain())
     assert (response.status_code, slug(response)) == (422, "invalid-request")
     assert "qq" not in response.text
+
+
+def test_a_layer_instead_of_an_emotion(judge: httpx.Client) -> None:
+    data, wish = encoded(noise((40, 30))), {"layer": "squashed", "view": "heatmap"}
+    first, again = (judge.post("/explain", params=wish, content=data) for _ in range(2))
+    assert first.content == again.content
+    assert first.headers["X-DeepEmotion-Layer"] == "squashed"
+    of_emotion = judge.post("/explain", params={"view": "heatmap"}, content=data)
+    assert "X-DeepEmotion-Layer" not in of_emotion.headers
+    assert opened(first).tobytes() != opened(of_emotion).tobytes()
+    dreamed = judge.post("/explain", params={**wish, "view": "dream"}, content=data)
+    assert opened(dreamed).size == (40, 30)
+    said = judge.post("/explain", params=wish, content=data, headers={"Accept": "application/json"})
+    assert ExplanationResponse.model_validate_json(said.content).explanations[0].layer == "squashed"
+
+
+def test_a_layer_that_is_not_there_names_those_that_are(judge: httpx.Client, client: httpx.Client) -> None:
+    assert judge.get("/v1/model").json()["layers"] == ["smooth", "squashed"]
+    refused = judge.post("/explain", params={"layer": "Mixed_6e"}, content=encoded(noise((40, 30))))
+    assert (refused.status_code, slug(refused)) == (422, "unknown-layer")
+    assert "choose one of: smooth, squashed" in refused.json()["detail"]
+    blind = client.post("/explain", params={"layer": "smooth"}, content=encoded(noise((40, 30))))
+    assert (blind.status_code, slug(blind)) == (422, "unknown-layer")
+    assert "shows no inner layers" in blind.json()["detail"]
+
+
+@pytest.mark.parametrize("other", [{"emotion": "joy"}, {"view": "sheet"}])
+def test_a_layer_and_an_emotion_contradict_each_other(judge: httpx.Client, other: dict[str, str]) -> None:
+    refused = judge.post("/explain", params={"layer": "smooth", **other}, content=encoded(noise((40, 30))))
+    assert (refused.status_code, slug(refused)) == (422, "contradiction")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -132,6 +133,10 @@ def test_a_picture_that_the_network_fails_on(deepemotion: Deepemotion, tmp_path:
         (("-",), "--out"),
         (("photo.jpg", "--strength", "2"), "strength"),
         (("photo.jpg", "--view", "mirror"), "view"),
+        (("photo.jpg", "--layer", "smooth"), "this checkpoint shows none"),
+        (("photo.jpg", "--layer", "smooth", "--emotion", "joy"), "is of no emotion"),
+        (("photo.jpg", "--layer", "smooth", "--method", "occlusion"), "dreams of nothing"),
+        (("photo.jpg", "--view", "dream", "--method", "occlusion"), "dreams of nothing"),
     ],
 )
 def test_wrong_usage(deepemotion: Deepemotion, photo: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -139,3 +144,28 @@ def test_wrong_usage(deepemotion: Deepemotion, photo: Path, arguments: tuple[str
     assert ran.exit_code == ExitCode.USAGE
     assert words in " ".join(ran.stderr.split())
     assert list(photo.parent.iterdir()) == [photo]
+
+
+def test_a_layer(deepemotion: Deepemotion, photo: Path, judging_path: Path) -> None:
+    ran = deepemotion("explain", photo, "--layer", "smooth", "--json", "--checkpoint", judging_path)
+    assert ran.exit_code == 0, ran.stderr
+    assert json.loads(ran.stdout)["explanations"][0]["layer"] == "smooth"
+    assert (photo.parent / "photo-smooth-overlay.png").is_file()
+    wrong = deepemotion("explain", photo, "--layer", "Mixed_6e", "--checkpoint", judging_path)
+    assert (wrong.exit_code, "choose one of: smooth, squashed" in wrong.stderr) == (ExitCode.USAGE, True)
+
+
+def test_another_method(deepemotion: Deepemotion, photo: Path) -> None:
+    ran = deepemotion("explain", photo, "--method", "integrated-gradients", "--json")
+    assert ran.exit_code == 0, ran.stderr
+    assert json.loads(ran.stdout)["settings"] == "integrated-gradients"
+    assert list(photo.parent.glob("photo-*-integrated-gradients-overlay.png"))
+
+
+def test_another_method_without_its_library(
+    deepemotion: Deepemotion, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    ran = deepemotion("explain", photo, "--method", "occlusion")
+    assert ran.exit_code == ExitCode.FAILED
+    assert "pip install 'deepemotion[compare]'" in ran.stderr

@@ -95,7 +95,9 @@ class Bench:
         self.lines.submit(job)
         return job
 
-    def dream(self, pixels: Pixels = GREY, emotion: int = 0, model: Model | None = None) -> DreamJob:
+    def dream(
+        self, pixels: Pixels = GREY, emotion: int = 0, model: Model | None = None, *, layer: str | None = None
+    ) -> DreamJob:
         """Submit a dream; its place is held until the end of the test."""
         self.lines.hold(Kind.EXPLANATION, self.deadline())
         job = DreamJob(
@@ -105,6 +107,7 @@ class Bench:
             accepted=self.clock.now,
             emotion=emotion,
             settings=DEFAULTS,
+            layer=layer,
         )
         self.lines.submit(job)
         return job

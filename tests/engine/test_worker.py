@@ -117,6 +117,17 @@ def test_dreams_share_steps_and_new_ones_join_when_others_leave(checkpoint: Chec
     assert bench.counted("batch_size_sum", kind="explanation") == 3 * STEPS
 
 
+def test_dreams_of_two_layers_take_their_own_steps(judging: Checkpoint) -> None:
+    alone = Bench(judging)
+    lonely = alone.dream(RED, layer="smooth")
+    alone.turns(STEPS)
+    bench = Bench(judging, EngineLimits(running_explanations=2))
+    one, other = bench.dream(RED, layer="smooth"), bench.dream(RED, layer="squashed")
+    bench.turns(2 * STEPS)
+    assert one.answer.result(0).relevance.tobytes() == lonely.answer.result(0).relevance.tobytes()
+    assert other.answer.result(0).relevance.tobytes() != lonely.answer.result(0).relevance.tobytes()
+
+
 def test_a_dream_joins_between_the_steps_of_another(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint, EngineLimits(running_explanations=2))
     first = bench.dream(RED)

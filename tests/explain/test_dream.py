@@ -178,3 +178,19 @@ def test_a_length_must_be_above_zero() -> None:
     ):
         with pytest.raises(ValueError, match="must be above"):
             build()
+
+
+def test_a_dream_of_a_layer_climbs_its_activation_and_adds_up(judging: Checkpoint) -> None:
+    dream = Dream(noise(), 0, judging, DEFAULTS, "squashed")
+    while not dream.done:
+        take_step(judging.network, [dream])
+
+    def height(pixels: NDArray[np.float32]) -> float:
+        with torch.no_grad():
+            seen = judging.network.activations(torch.from_numpy(pixels)[None])["squashed"]
+        return float(seen.square().mean().log())
+
+    assert height(dream.dreamed()) > height(noise().astype(np.float32))
+    assert dream.relevance().sum() == pytest.approx(dream.rise, rel=1e-3)
+    haze = dreamt(judging, noise(), 0)
+    assert not np.array_equal(dream.relevance(), haze.relevance())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from bench.explain import read
 from bench.explanations.bars import faithfulness_bars, interval, soundness_bars
 from bench.explanations.faithfulness import areas
+from bench.explanations.report import report
 from bench.explanations.soundness import rank_correlation
 from tests.explain_quality.planted import Planted, planted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.checkpoint import Checkpoint
 
 PICTURES = 20
@@ -82,3 +87,32 @@ def test_rank_correlation_is_of_the_drawn_map() -> None:
     a = np.random.default_rng(0).normal(size=(60, 60)).astype(np.float32)
     assert rank_correlation(a, a) == pytest.approx(1.0)
     assert rank_correlation(a, -a) == pytest.approx(-1.0)
+
+
+def test_five_points_tell_an_area_nearly_as_well_as_many(
+    network: Checkpoint, pictures: list[Planted]
+) -> None:
+    few, many = [], []
+    for each in pictures:
+        about = network, each.pixels, each.emotion, each.inside.astype(np.float32)
+        few.append(areas(*about).log_odds)
+        many.append(areas(*about, 40).log_odds)
+    assert np.mean(few) == pytest.approx(np.mean(many), rel=0.1)
+
+
+def test_what_several_lines_say_of_a_picture_is_put_together(tmp_path: Path) -> None:
+    figures = {"log_odds": 1.0, "share": 0.1, "insertion": 1.0, "deletion": 0.0, "seconds": 0.5}
+    lines = [
+        {"picture": "a", "methods": {"dream": figures, "random": figures}, "soundness": {}},
+        {"picture": "b", "methods": {"dream": figures, "random": figures}, "soundness": {}},
+        {"picture": "a", "methods": {"dream": {"road": 0.2, "seconds": 0.5}}, "soundness": {}},
+    ]
+    logs = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    for log, some in zip(logs, (lines[:2], lines[2:]), strict=True):
+        log.write_text("".join(json.dumps(line) + "\n" for line in some))
+    known = read([*logs, tmp_path / "none.jsonl"])
+    assert known["a"]["methods"]["dream"] == figures | {"road": 0.2}
+    told = report(list(known.values()), "tiny 1")
+    assert "| dream | 2 |" in told
+    assert "ROAD, log-odds, 1 pictures" not in told  # no rival has it for the same picture
+    assert "| better than random, p < 0.01 | +0.000" in told
