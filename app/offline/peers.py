@@ -69,7 +69,7 @@ def attribute(copy: Checkpoint, pixels: Pixels, emotion: int, method: str) -> At
     picture = torch.from_numpy(pixels).to(copy.device).float()[None]
 
     def log_odds(pictures: Tensor) -> Tensor:
-        logits = copy.network(pictures) / copy.card.temperature
+        logits: Tensor = copy.network(pictures) / copy.card.temperature
         others = torch.cat([logits[:, :emotion], logits[:, emotion + 1 :]], dim=1)
         return logits[:, emotion] - torch.logsumexp(others, dim=1)
 
