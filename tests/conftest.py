@@ -83,5 +83,5 @@ def crowded(base_settings: Settings, slow_checkpoint: Path) -> Iterator[httpx.Cl
 
 @pytest.fixture(scope="session")
 def slow_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose network takes a fifth of a second for a batch or a gradient step, on any machine."""
-    return write_checkpoint(tmp_path_factory.mktemp("slow"), busywork=busywork_of(0.2))
+    """A checkpoint whose network takes a third of a second for a batch or a gradient step, on any machine."""
+    return write_checkpoint(tmp_path_factory.mktemp("slow"), busywork=busywork_of(0.33))

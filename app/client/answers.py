@@ -127,8 +127,9 @@ class Evidence:
     """What in the picture raises or lowers one emotion, for programs.
 
     Attributes:
-        emotion: that is explained.
-        probability: of it.
+        emotion: that is explained; beside a layer, the dominant one.
+        layer: the inner layer that is explained instead, if one was asked for.
+        probability: of the emotion.
         evidence: see `ExplanationImage`.
         rise: of the emotion's log-odds along the dream.
         completeness_error: how far the map's sum is from `rise`, relatively.
@@ -137,6 +138,7 @@ class Evidence:
     """
 
     emotion: str
+    layer: str | None
     probability: float
     evidence: bool
     rise: float
@@ -155,6 +157,7 @@ class ModelInfo:
         sha256: names it without doubt.
         labels: the emotions it knows, in the order of every distribution.
         devices: where the service computes.
+        layers: inner layers that an explanation can be of.
         card: all that the checkpoint says of itself: training data and its terms, scores, limits.
     """
 
@@ -163,6 +166,7 @@ class ModelInfo:
     sha256: str
     labels: tuple[str, ...]
     devices: tuple[str, ...]
+    layers: tuple[str, ...]
     card: Mapping[str, Any]
 
 

@@ -71,6 +71,7 @@ class AsyncClient:
         picture: Picture,
         *,
         emotion: str | None = None,
+        layer: str | None = None,
         view: str | None = None,
         quality: str | None = None,
         colours: str | None = None,
@@ -83,6 +84,7 @@ class AsyncClient:
         Args:
             picture: a JPEG, PNG or WebP.
             emotion: one of the labels that `model` lists; the dominant one if left out.
+            layer: an inner layer, one of those that `model` lists, instead of an emotion.
             view: overlay, heatmap, dream, pair or sheet.
             quality: quick or thorough.
             colours: red-blue or cividis.
@@ -96,6 +98,7 @@ class AsyncClient:
         data = await bytes_of(picture)
         wishes = {
             "emotion": emotion,
+            "layer": layer,
             "view": view,
             "quality": quality,
             "colours": colours,
@@ -111,6 +114,7 @@ class AsyncClient:
         picture: Picture,
         *,
         emotion: str | None = None,
+        layer: str | None = None,
         all_emotions: bool = False,
         quality: str | None = None,
         request_id: str | None = None,
@@ -120,6 +124,7 @@ class AsyncClient:
         Args:
             picture: a JPEG, PNG or WebP.
             emotion: one of the labels that `model` lists; the dominant one if left out.
+            layer: an inner layer, one of those that `model` lists, instead of an emotion.
             all_emotions: one explanation for each emotion instead, the most probable first.
             quality: quick or thorough.
             request_id: see `predict`.
@@ -128,7 +133,8 @@ class AsyncClient:
             ClientError, OSError: see `predict`.
         """
         data = await bytes_of(picture)
-        wishes = {"emotion": emotion, "view": "sheet" if all_emotions else None, "quality": quality}
+        view = "sheet" if all_emotions else None
+        wishes = {"emotion": emotion, "layer": layer, "view": view, "quality": quality}
         return await self._caller.post(
             "v1/explain",
             reading.evidence,

@@ -61,6 +61,7 @@ class Client:
         picture: Picture,
         *,
         emotion: str | None = None,
+        layer: str | None = None,
         view: str | None = None,
         quality: str | None = None,
         colours: str | None = None,
@@ -73,6 +74,7 @@ class Client:
             self._client.explain(
                 picture,
                 emotion=emotion,
+                layer=layer,
                 view=view,
                 quality=quality,
                 colours=colours,
@@ -87,6 +89,7 @@ class Client:
         picture: Picture,
         *,
         emotion: str | None = None,
+        layer: str | None = None,
         all_emotions: bool = False,
         quality: str | None = None,
         request_id: str | None = None,
@@ -94,7 +97,12 @@ class Client:
         """The same for programs; see `AsyncClient.evidence`."""
         return self._wait(
             self._client.evidence(
-                picture, emotion=emotion, all_emotions=all_emotions, quality=quality, request_id=request_id
+                picture,
+                emotion=emotion,
+                layer=layer,
+                all_emotions=all_emotions,
+                quality=quality,
+                request_id=request_id,
             )
         )
 

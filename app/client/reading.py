@@ -95,6 +95,7 @@ def evidence(response: httpx.Response) -> tuple[Evidence, ...]:
     return tuple(
         Evidence(
             emotion=str(each["emotion"]),
+            layer=each.get("layer"),
             probability=float(each["probability"]),
             evidence=bool(each["evidence"]),
             rise=float(each["rise"]),
@@ -121,5 +122,6 @@ def model(response: httpx.Response) -> ModelInfo:
         sha256=str(body["sha256"]),
         labels=tuple(map(str, card["labels"])),
         devices=tuple(map(str, body["devices"])),
+        layers=tuple(map(str, body.get("layers", ()))),  # a service from before has none
         card=card,
     )

@@ -69,7 +69,7 @@ def test_the_routes(schema: dict[str, Any]) -> None:
 def test_every_error_is_documented_with_an_example(schema: dict[str, Any]) -> None:
     documented = {name: set(problems(operation)) for name, operation in operations(schema).items()}
     everything = {kind.slug for kind in TABLE.values()}
-    only_explain = {"unknown-emotion", "unknown-view", "contradiction"}
+    only_explain = {"unknown-emotion", "unknown-view", "unknown-layer", "contradiction"}
     operators = {"not-allowed", "admin-disabled", "checkpoint-refused", "beyond-repair"}
     assert "not-allowed" in documented["GET /metrics"]
     assert documented["GET /v1/model"] == {"key-needed", "keys-unreadable", "internal"}
@@ -195,7 +195,7 @@ def test_an_explanation_is_a_png(schema: dict[str, Any]) -> None:
     assert set(answer["content"]) == {"image/png", "application/json"}
     assert {"X-DeepEmotion-Emotion", "X-Request-ID", "Server-Timing"} <= set(answer["headers"])
     parameters = {each["name"]: each for each in schema["paths"]["/explain"]["post"]["parameters"]}
-    looks = {"emotion", "view", "quality", "colours", "strength", "legend", "map"}
+    looks = {"emotion", "layer", "view", "quality", "colours", "strength", "legend", "map"}
     assert set(parameters) == looks | {"X-DeepEmotion-Timeout"}
     assert parameters["view"]["schema"]["enum"] == ["overlay", "heatmap", "dream", "pair", "sheet"]
 

@@ -119,6 +119,15 @@ def test_every_wish_reaches_the_service(asking: Client) -> None:
         assert fully.info["DeepEmotion-Settings"] == "thorough"
 
 
+def test_an_inner_layer_can_be_asked_for(judge: httpx.Client) -> None:
+    data = encoded(noise((60, 40)))
+    with Client(str(judge.base_url)) as asking:
+        assert asking.model().layers == ("smooth", "squashed")
+        (found,) = asking.evidence(data, layer="squashed")
+        assert found.layer == "squashed"
+        assert asking.explain(data, layer="squashed").png != asking.explain(data).png
+
+
 def test_evidence_says_what_the_service_says(asking: Client, client: httpx.Client) -> None:
     data = encoded(noise((60, 40)))
     headers = {"Accept": "application/json"}

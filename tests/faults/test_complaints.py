@@ -79,7 +79,7 @@ def test_disconnected_clients_are_not_computed(slow: httpx.Client) -> None:
 
     def leave(_index: int) -> None:
         with pytest.raises(httpx.ReadTimeout):
-            slow.post("/predict", content=plain(), timeout=0.1)
+            slow.post("/predict", content=plain(), timeout=0.2)
 
     busy = together(1, lambda _: slow.post("/explain", content=plain()))
     for _ in range(4):  # one after the other, so that at most one a turn is still there
@@ -89,8 +89,8 @@ def test_disconnected_clients_are_not_computed(slow: httpx.Client) -> None:
     found = samples(slow)
     left = found["deepemotion_abandoned_total", PREDICTIONS]
     reached = found["deepemotion_batch_size_sum", PREDICTIONS] - before - 1  # the explanation's own
-    assert left + reached >= 32
     assert left > 0
+    assert reached < 32  # those that it had when they left, and no more
 
 
 def test_a_batch_has_never_one_picture_too_many(checkpoint: Checkpoint) -> None:
