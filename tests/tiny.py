@@ -36,9 +36,7 @@ def waste(products: int) -> Tensor:
 def busywork_of(seconds: float) -> int:
     """How many products take about so long on this machine, when it has nothing else to do."""
     trial, shortest, threads = 200, float("inf"), torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # as the services of the tests have; and this thread's clock counts it all
+    torch.set_num_threads(1)  # as the services of the tests have; and this thread's clock counts it all
     try:
         for _ in range(10):
             began = time.thread_time()
