@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from app.card import Card
+from app.card import SMALLEST_SIDE, Card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,17 +156,17 @@ def load(path: Path, device: torch.device) -> Checkpoint:
     network = network.float().eval()
     for weight in network.parameters():  # a ScriptModule has no requires_grad_ of its own
         weight.requires_grad_(requires_grad=False)
-    layers = _layers(network, card.input_size)  # while it is on no device that somebody may be using
+    layers = _layers(network)  # while it is on no device that somebody may be using
     network = network.to(device=device, memory_format=torch.channels_last)
     return Checkpoint(network, card, digest, device, layers)
 
 
 @torch.inference_mode()
-def _layers(network: torch.jit.ScriptModule, side: int) -> tuple[str, ...]:
-    """The names that only a pass of the network tells."""
+def _layers(network: torch.jit.ScriptModule) -> tuple[str, ...]:
+    """The names that only a pass of the network tells; the smallest picture will do."""
     if not hasattr(network, "activations"):
         return ()
-    return tuple(network.activations(torch.zeros(1, 3, side, side)))
+    return tuple(network.activations(torch.zeros(1, 3, SMALLEST_SIDE, SMALLEST_SIDE)))
 
 
 @torch.inference_mode()

@@ -32,8 +32,8 @@ class FitSettings:
         rate: of the last layer in phase two, at its highest.
         layer_decay: each block's rate is that of the block after it, times this.
         batch: pictures in a step.
-        frozen: this block and those below it keep their start weights, which saves a third of the time with
-            ``Mixed_5d``; none by default.
+        frozen: this block and those below it keep their start weights, and no gradient is computed for them;
+            none by default.
         weight_decay: of AdamW.
         dropout: share of the pooled features dropped in phase two.
         augment: names from `training.augment`.

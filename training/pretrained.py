@@ -26,7 +26,8 @@ from torchvision.models import Inception_V3_Weights
 from torchvision.models.inception import Inception3
 
 from app.card import DataSource
-from training.unfold import UnfoldError, unfold
+from app.checkpoint import CheckpointError
+from training.unfold import unfold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +114,7 @@ def load(source: str | Path) -> StartWeights:
 def _from_checkpoint(path: Path) -> StartWeights:
     try:
         network, card = unfold(path)
-    except UnfoldError as error:
+    except CheckpointError as error:
         raise WeightsError(str(error)) from error
     return StartWeights(
         network.blocks.state_dict(),

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torchvision.models.inception import BasicConv2d
 
-from app import checkpoint as checkpoints
-from app.checkpoint import CheckpointError
+from app.checkpoint import CheckpointError, load
 from training.inception import EmotionInception
 
 if TYPE_CHECKING:
@@ -24,25 +23,20 @@ if TYPE_CHECKING:
     from app.card import Card
 
 _SMALLEST = 1e-12
-
-
-class UnfoldError(ValueError):
-    """The file holds no network of ours; the message says why."""
+_SPARING_POOL = "_BorderFreePool"
+"""What checkpoints call pooling that leaves the border out: a name in files, whatever the class becomes."""
 
 
 def unfold(path: Path) -> tuple[EmotionInception, Card]:
     """The network in a checkpoint with its batch norms apart again, the last layer included, and its card.
 
     Raises:
-        UnfoldError: the checkpoint cannot be trusted or read, or holds another network than ours.
+        CheckpointError: the checkpoint cannot be trusted or read, or holds another network than ours.
     """
-    try:
-        checkpoint = checkpoints.load(path, torch.device("cpu"))
-    except CheckpointError as error:
-        raise UnfoldError(str(error)) from error
+    checkpoint = load(path, torch.device("cpu"))
     scripted = getattr(checkpoint.network, "network", checkpoint.network)  # inside what judges novelty
     if getattr(scripted, "original_name", "") != EmotionInception.__name__:
-        raise UnfoldError(f"{path} holds no network that `python -m training export` wrote")
+        raise CheckpointError(f"{path} holds no network that `python -m training export` wrote")
     network = EmotionInception(
         len(checkpoint.card.labels),
         mean=scripted.mean,
@@ -69,4 +63,4 @@ def _take_apart(module: BasicConv2d, kernel: Tensor, bias: Tensor) -> None:
 
 
 def _leaves_border_out(module: torch.nn.Module) -> bool:
-    return getattr(module, "original_name", "") == "_BorderFreePool"
+    return getattr(module, "original_name", "") == _SPARING_POOL

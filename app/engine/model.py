@@ -59,8 +59,8 @@ async def load_model_apart(path: Path, devices: Sequence[torch.device]) -> Model
 
     OpenMP keeps a team of threads for every thread that ever computed with it, for as long as that one lives.
     With one team more than there are processors, GNU's OpenMP no longer waits for a moment where two threads
-    meet, but sleeps at once, several hundred times in each forward pass; a thread of a pool, which lives on,
-    would slow down every prediction after it.
+    meet, but sleeps at once, whenever a forward pass is shared out; a thread of a pool, which lives on, would
+    slow down every prediction after it.
     """
     loaded: Future[Model] = Future()
 

@@ -244,14 +244,14 @@ def _heights(network: torch.jit.ScriptModule, pictures: Tensor, dreams: Sequence
         return (seen.square().mean(dim=(1, 2, 3)) + _STILL).log()
     logits = network(pictures)
     return torch.stack(
-        [_log_odds(row / d.temperature, d.emotion) for row, d in zip(logits, dreams, strict=True)]
+        [log_odds(row / d.temperature, d.emotion) for row, d in zip(logits, dreams, strict=True)]
     )
 
 
-def _log_odds(logits: Tensor, emotion: int) -> Tensor:
-    """Log p / (1 - p) of one emotion, from logits ``[K]``."""
-    others = torch.cat([logits[:emotion], logits[emotion + 1 :]])
-    return logits[emotion] - torch.logsumexp(others, dim=0)
+def log_odds(logits: Tensor, emotion: int) -> Tensor:
+    """Log p / (1 - p) of one emotion, ``[...]``, from logits ``[..., K]``."""
+    others = torch.cat([logits[..., :emotion], logits[..., emotion + 1 :]], dim=-1)
+    return logits[..., emotion] - torch.logsumexp(others, dim=-1)
 
 
 def _blur(picture: Tensor, sigma: float) -> Tensor:

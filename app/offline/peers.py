@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from app.explain.dream import log_odds
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -68,31 +70,29 @@ def attribute(copy: Checkpoint, pixels: Pixels, emotion: int, method: str) -> At
     """
     picture = torch.from_numpy(pixels).to(copy.device).float()[None]
 
-    def log_odds(pictures: Tensor) -> Tensor:
-        logits: Tensor = copy.network(pictures) / copy.card.temperature
-        others = torch.cat([logits[:, :emotion], logits[:, emotion + 1 :]], dim=1)
-        return logits[:, emotion] - torch.logsumexp(others, dim=1)
+    def explained(pictures: Tensor) -> Tensor:
+        return log_odds(copy.network(pictures) / copy.card.temperature, emotion)
 
-    found = METHODS[method](_captum(), log_odds, picture)
+    found = METHODS[method](_captum(), explained, picture)
     relevance = np.asarray(found.detach().cpu().numpy(), dtype=np.float32)
     with torch.no_grad():
-        grey, whole = log_odds(torch.cat([torch.full_like(picture, GREY), picture])).tolist()
+        grey, whole = explained(torch.cat([torch.full_like(picture, GREY), picture])).tolist()
     if not np.isfinite([*relevance.ravel(), grey, whole]).all():
         raise FloatingPointError("the map is not of numbers")
     return Attribution(relevance, whole - grey)
 
 
-def _integrated_gradients(captum: Any, log_odds: Callable[[Tensor], Tensor], picture: Tensor) -> Tensor:  # noqa: ANN401
-    found: Tensor = captum.IntegratedGradients(log_odds).attribute(
+def _integrated_gradients(captum: Any, explained: Callable[[Tensor], Tensor], picture: Tensor) -> Tensor:  # noqa: ANN401
+    found: Tensor = captum.IntegratedGradients(explained).attribute(
         picture, baselines=GREY, n_steps=INTEGRATED_STEPS, internal_batch_size=_TOGETHER
     )
     return found[0].sum(dim=0)
 
 
-def _occlusion(captum: Any, log_odds: Callable[[Tensor], Tensor], picture: Tensor) -> Tensor:  # noqa: ANN401
+def _occlusion(captum: Any, explained: Callable[[Tensor], Tensor], picture: Tensor) -> Tensor:  # noqa: ANN401
     window, stride = (max(1, round(share * picture.shape[-1])) for share in (WINDOW, STRIDE))
     with torch.no_grad():
-        found: Tensor = captum.Occlusion(log_odds).attribute(
+        found: Tensor = captum.Occlusion(explained).attribute(
             picture,
             sliding_window_shapes=(3, window, window),
             strides=(3, stride, stride),

@@ -68,7 +68,7 @@ def test_ctrl_c_leaves_work_to_go_on_with(
     wait_until(lambda: journal.exists() and len(journal.read_bytes().splitlines()) > 8)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=PATIENCE)
-    assert process.returncode == ExitCode.INTERRUPTED
+    assert process.returncode == ExitCode.INTERRUPTED, told
     assert re.fullmatch(r"interrupted: \d+ of 60 pictures are done; the same command goes on .*\n", told)
     ran = deepemotion("score", *arguments, "--checkpoint", slow_checkpoint)
     assert "of them were done before" in ran.stdout

@@ -31,7 +31,7 @@ from tests.pictures import png_bomb
 from tests.security.test_bombs import real_bomb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MEMORY = "2g"
 BOMBS = 60
@@ -191,13 +191,18 @@ def slow_network(url: str, container: str) -> None:
 DRILLS = {"kill": kill_under_load, "disk": full_disk, "slow": slow_network, "bombs": bombs}
 
 
+def options_of(description: str | None, drills: Iterable[str], *, port: str) -> argparse.Namespace:
+    """Which drills, by which compose, on which port."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("drills", nargs="*", help=f"of {', '.join(drills)}; all by default")
+    options.add_argument("--compose", default="docker compose")
+    options.add_argument("--port", default=port)
+    return options.parse_args()
+
+
 def main() -> int:
     """Start, break, look, stop."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("drills", nargs="*", help=f"of {', '.join(DRILLS)}; all by default")
-    options.add_argument("--compose", default="docker compose")
-    options.add_argument("--port", default="18124")
-    chosen = options.parse_args()
+    chosen = options_of(__doc__, DRILLS, port="18124")
     compose = shlex.split(chosen.compose)
     environment = os.environ | {"DEEPEMOTION_PORT": chosen.port, "DEEPEMOTION_MEMORY": MEMORY}
     url = f"http://127.0.0.1:{chosen.port}"

@@ -6,7 +6,6 @@ image has to be there: ``docker compose build``.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import signal
@@ -21,8 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
+from app.checkpoint import listed_sha256
 from tests.container import wait_until_ready
-from tests.faults.containers import facts_of, photo
+from tests.faults.containers import facts_of, options_of, photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,15 +173,8 @@ def upgraded(site: Site) -> None:
         f"of them {sum(each.checkpoint == old for each in clients.answers)} by the old checkpoint"
     )
     assert clients.failed() == 0
-    assert new == digest_of(NEW)
+    assert new == listed_sha256(Path(NEW))
     assert set(after) == {new}
-
-
-def digest_of(checkpoint: str) -> str:
-    """As SHA256SUMS lists it."""
-    path = Path(checkpoint)
-    lines = (path.parent / "SHA256SUMS").read_text("utf-8").splitlines()
-    return next(digest for digest, name in (line.split() for line in lines) if name == path.name)
 
 
 DRILLS = {"stopped": stopped, "killed": killed, "upgraded": upgraded}
@@ -189,11 +182,7 @@ DRILLS = {"stopped": stopped, "killed": killed, "upgraded": upgraded}
 
 def main() -> int:
     """Start, break, look, stop."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("drills", nargs="*", help=f"of {', '.join(DRILLS)}; all by default")
-    options.add_argument("--compose", default="docker compose")
-    options.add_argument("--port", default="18125")
-    chosen = options.parse_args()
+    chosen = options_of(__doc__, DRILLS, port="18125")
     site = Site(chosen.compose, chosen.port)
     began = time.monotonic()
     site.run("build", "nginx")
