@@ -1,11 +1,13 @@
 """What the verbs share: their options, their settings, and how they speak and end."""
 
 import json
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -71,6 +73,29 @@ def refusals() -> Iterator[None]:
         stop(f"{error.filename}: {what}" if error.filename else what, ExitCode.USAGE)
     except (JournalError, ListingError, OutputExists, TableError) as error:
         stop(str(error), ExitCode.USAGE)
+
+
+@contextmanager
+def asked_to_stop() -> "Iterator[Callable[[], bool]]":
+    """Yields what tells whether Ctrl-C was pressed; a second one ends the command wherever it is.
+
+    Python's own way, a KeyboardInterrupt between any two instructions, is lost when those are a destructor's.
+    """
+    asked = False
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it was started to go on
+    if heard:
+        signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        if heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stop(message: str, code: ExitCode) -> NoReturn:

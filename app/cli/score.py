@@ -13,6 +13,7 @@ from app.cli.common import (
     Device,
     ExitCode,
     Threads,
+    asked_to_stop,
     complain,
     print_json,
     readable,
@@ -112,22 +113,25 @@ def _predictor(loaded: "Loaded", settings: "Settings", batch: int | None, worker
 
 @contextmanager
 def _progress() -> "Iterator[Callable[[Tally], None]]":
-    """A bar on stderr, if somebody looks at it; yields what moves it. Ctrl-C ends the command here."""
+    """A bar on stderr, if somebody looks at it; yields what moves it. After Ctrl-C, that ends the command."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     last: Tally | None = None
-    with Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[refused]}", style="red"),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as progress:
+    with (
+        asked_to_stop() as asked,
+        Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[refused]}", style="red"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        ) as progress,
+    ):
         began = time.monotonic()
         task = progress.add_task("", total=None, speed="", refused="")
 
@@ -142,6 +146,8 @@ def _progress() -> "Iterator[Callable[[Tally], None]]":
                 speed=f"{rate:.1f}/s" if rate else "",
                 refused=f"{tally.refused:,} refused" if tally.refused else "",
             )
+            if asked():
+                raise KeyboardInterrupt
 
         try:
             yield tell

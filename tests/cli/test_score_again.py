@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.cli.common import ExitCode
+from app.cli.common import ExitCode, asked_to_stop
 from app.offline.listing import folder_or_list
 from app.offline.loading import load
 from app.offline.predicting import Predictor
@@ -23,6 +23,7 @@ from tests.pictures import plain
 from tests.tiny import tiny_card, write_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cli.conftest import Deepemotion
@@ -57,6 +58,15 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     assert not journal.exists()
 
 
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """As on a terminal. What a shell starts in the background, and its children, do not hear Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_ctrl_c_leaves_work_to_go_on_with(
     deepemotion: Deepemotion, many: Path, slow_checkpoint: Path
 ) -> None:
@@ -73,6 +83,21 @@ def test_ctrl_c_leaves_work_to_go_on_with(
     ran = deepemotion("score", *arguments, "--checkpoint", slow_checkpoint)
     assert "of them were done before" in ran.stdout
     assert len(rows(many.with_name("scores.csv"))) == 55
+
+
+@pytest.mark.usefixtures("foreground")
+def test_ctrl_c_is_heard_where_no_exception_would_be() -> None:
+    class Torn:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)  # Python drops whatever a destructor raises
+
+    with asked_to_stop() as asked:
+        assert not asked()
+        Torn()
+        assert asked()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.fixture
