@@ -122,7 +122,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise TooManyPixels(f"the picture announces more than {max_pixels:,} pixels") from error
+        raise TooManyPixels(f"the picture has more than {max_pixels:,} pixels") from error
     except UnidentifiedImageError as error:
         raise UnsupportedPicture("the bytes are not a JPEG, PNG or WebP picture") from error
     except MemoryError:

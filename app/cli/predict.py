@@ -37,7 +37,7 @@ def predict(
     pictures: Annotated[
         list[str],
         typer.Argument(
-            metavar="PICTURE...", help="Files, folders, or patterns such as 'photos/*.jpg'; - reads stdin."
+            metavar="PICTURE", help="Files, folders, or patterns such as 'photos/*.jpg'; - reads stdin."
         ),
     ],
     *,
