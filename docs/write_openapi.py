@@ -69,7 +69,9 @@ def page(schema: dict[str, Any]) -> str:
 
 def _operation(name: str, operation: dict[str, Any], components: dict[str, Any]) -> Iterator[str]:
     yield f"\n### `{name}`\n"
-    yield f"{operation['summary']} {operation['description'].partition('Raises:')[0].strip()}\n"
+    summary = operation["summary"]
+    end = "" if summary.endswith("?") else "."
+    yield f"{summary}{end} {operation['description'].partition('Raises:')[0].strip()}\n"
     keys = [name for each in operation.get("security", ()) for name in each]
     if told := [components["securitySchemes"][name]["description"] for name in keys]:
         yield f"Bearer token in `Authorization`: {' or '.join(told)}.\n"
