@@ -22,7 +22,7 @@ def serve(
 ) -> None:
     """Serve predictions and explanations over HTTP until SIGTERM; the log is JSON, on stderr.
 
-    Every setting can also be given in the environment, as DEEPEMOTION_…, such as DEEPEMOTION_MAX_BATCH; an option here wins.
+    Every setting can also be given in the environment, as DEEPEMOTION_PORT is --port; an option here wins.
     """
     settings = settings_from(
         checkpoint=checkpoint, device=device, threads=threads, host=host, port=port, log_level=log_level
