@@ -75,6 +75,7 @@ class Worker:
     def warm(self, model: Model) -> Future[None]:
         """Warm another model up between the turns, so that the one that answers goes on answering."""
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # else who stops waiting cancels it under our hands
         pieces = warm_up(model.copies[self.index], self._max_batch)
 
         def one_piece() -> None:

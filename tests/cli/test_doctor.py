@@ -51,7 +51,7 @@ def test_a_checkpoint_that_cannot_be_used_fails(deepemotion: Deepemotion) -> Non
     assert deepemotion("doctor", "--port", 0, "--checkpoint", "none.pt").exit_code == ExitCode.FAILED
     found = checks(deepemotion, "--checkpoint", "none.pt")
     assert found["checkpoint"]["state"] == "fail"
-    assert "there is no checkpoint at none.pt" in found["checkpoint"]["found"]
+    assert found["checkpoint"]["found"] == "there is no checkpoint at none.pt"
     assert "DEEPEMOTION_CHECKPOINT" in found["checkpoint"]["change"]
     assert found["forward pass"]["state"] == "skipped"
 

@@ -316,6 +316,18 @@ def test_a_model_that_cannot_run_fails_to_warm_up_and_hurts_nobody(checkpoint: C
     assert felt(job) == "anger"
 
 
+def test_warming_up_for_somebody_who_has_left_hurts_nobody(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    warm = bench.worker.warm(bench.model)
+    bench.turns(1)
+    warm.cancel()
+    job = bench.predict(RED)
+    while not warm.done():
+        bench.turns(1)
+    assert warm.exception(0) is None
+    assert felt(job) == "anger"
+
+
 def test_what_is_on_a_retired_device_is_answered_at_once(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint)
     explained = bench.dream()
