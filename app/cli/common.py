@@ -65,7 +65,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        stop(str(error), ExitCode.CHECKPOINT)
+        stop(f"{error}; deepemotion doctor says what to do", ExitCode.CHECKPOINT)
     except BrokenPipeError:
         raise  # whoever read stdout has had enough; typer ends quietly
     except OSError as error:

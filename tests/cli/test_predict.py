@@ -130,7 +130,8 @@ def test_a_checkpoint_that_cannot_be_used(
     ran = deepemotion(*verb, "--checkpoint", "other.pt")
     assert ran.exit_code == ExitCode.CHECKPOINT
     assert ran.stdout == ""
-    assert ran.stderr == "error: SHA256SUMS is missing: it must list the sha256 of other.pt\n"
+    told = "SHA256SUMS is missing: it must list the sha256 of other.pt; deepemotion doctor says what to do"
+    assert ran.stderr == f"error: {told}\n"
 
 
 def test_a_device_that_is_not_there(deepemotion: Deepemotion, tmp_path: Path) -> None:
