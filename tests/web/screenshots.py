@@ -49,7 +49,8 @@ def show_the_cat(browser: Browser) -> None:
 def keep(browser: Browser, name: str, *, whole: bool = False) -> None:
     """Write a screenshot into ``docs/``."""
     shot = Image.open(BytesIO(browser.picture(whole=whole))).convert("RGB")
-    few = shot.quantize(COLOURS, dither=Image.Dither.FLOYDSTEINBERG)
+    palette = shot.quantize(COLOURS, Image.Quantize.FASTOCTREE)  # which keeps rare colours
+    few = shot.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     few.save(DOCS / name, optimize=True)
 
 
