@@ -61,8 +61,11 @@ async def load_model_apart(path: Path, devices: Sequence[torch.device]) -> Model
     With one team more than there are processors, GNU's OpenMP no longer waits for a moment where two threads
     meet, but sleeps at once, whenever a forward pass is shared out; a thread of a pool, which lives on, would
     slow down every prediction after it.
+
+    It is never cut short, be it that nobody waits any more or that the process ends: torch would abort.
     """
     loaded: Future[Model] = Future()
+    loaded.set_running_or_notify_cancel()  # so that it cannot be cancelled
 
     def load_it() -> None:
         try:
@@ -70,5 +73,5 @@ async def load_model_apart(path: Path, devices: Sequence[torch.device]) -> Model
         except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             loaded.set_exception(error)
 
-    threading.Thread(target=load_it, name="load", daemon=True).start()
+    threading.Thread(target=load_it, name="load").start()
     return await asyncio.wrap_future(loaded)

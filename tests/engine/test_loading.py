@@ -43,9 +43,33 @@ async def main():
 asyncio.run(main())
 """
 
+LEAVE = """
+import asyncio, time
+from pathlib import Path
+import app.engine.model as model
+
+def slow(path, devices):
+    time.sleep(0.5)
+    print("whole")
+
+model.load_model = slow
+
+async def main():
+    loading = asyncio.create_task(model.load_model_apart(Path("any"), []))
+    await asyncio.sleep(0.1)
+    loading.cancel()
+
+asyncio.run(main())
+"""
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads of OpenMP are counted in /proc")
 def test_no_thread_that_computed_is_left_by_loading() -> None:
     """OpenMP's among them: one team more than there are processors makes all of them sleep at every turn."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", COUNT], check=True, capture_output=True)
     assert done.stdout.decode().split("\n")[:2] == ["no checkpoint", "0"]
+
+
+def test_loading_is_not_cut_short_by_the_end_of_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVE], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("whole\n", "")
