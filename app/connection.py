@@ -1,14 +1,16 @@
-"""One client's connection: uvicorn's, with the three limits that uvicorn lacks.
+"""One client's connection: uvicorn's, with the four limits that uvicorn lacks.
 
 uvicorn waits for the head of a request for ever, waits for ever for a client to read its answer, and takes
 any number of connections. A client that sends one byte of a head a minute, or never reads, on each of
-thousands of connections, would take every file that the process may open (Slowloris). Bodies have their own
+thousands of connections, would take every file that the process may open (Slowloris). And it parses a body in
+chunks of one byte each for as long as they come, in which time nobody else is served. Bodies have their own
 deadline, in `app.api.upload`.
 """
 
 from __future__ import annotations
 
 import uuid
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import h11
@@ -17,17 +19,41 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.api.headers import SECURITY
 from app.api.problems import problem_response
+from app.api.refusals import TooManyConnections
 
 if TYPE_CHECKING:
     import asyncio
 
     from app.settings import Settings
 
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-)
 _READ_AT_LEAST = 16 * 1024
 """Bytes of an answer that a client has to read within each `write_seconds`."""
+_FEW_CHUNKS = 1000
+_SMALL_CHUNK = 256
+"""Bytes. A chunk takes h11 the time of thousands of bytes, however small it is, so beyond a few chunks they
+must be so large on average; HTTP libraries make them of kilobytes."""
+
+
+class _Parser(h11.Connection):
+    """h11's parser of HTTP, which refuses a body of crumbs."""
+
+    _chunks = _bytes = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+        """What h11 makes of the bytes that have come.
+
+        Raises:
+            RemoteProtocolError: it is not HTTP, or a body in more chunks than it needs.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_end
+            self._bytes += len(event.data)
+            if self._chunks > _FEW_CHUNKS and self._bytes < self._chunks * _SMALL_CHUNK:
+                raise h11.RemoteProtocolError("the chunks of the body are too small")
+        return event
 
 
 class Connection(H11Protocol):
@@ -43,9 +69,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first head is due from now on."""
         super().connection_made(transport)
+        self.conn = _Parser(h11.SERVER)
         if len(self.connections) > self.most:
-            transport.write(_FULL)
-            transport.close()
+            self._turn_away(TooManyConnections("the service has as many connections as it takes"))
             return
         self._expect_head()
 
@@ -76,15 +102,20 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours says it as every other error is said
         """What is not HTTP is answered with a problem, as every other mistake."""
+        self._turn_away(HTTPException(400))
+
+    def _turn_away(self, error: Exception) -> None:
+        """Answer with a problem what never becomes a request, and close."""
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:  # an answer has begun, so none fits
             self.transport.close()
             return
         request_id = uuid.uuid4().hex
-        problem = problem_response(HTTPException(400), request_id)
+        problem = problem_response(error, request_id)
         headers = [*problem.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
         headers += [(name.lower().encode(), value.encode()) for name, value in SECURITY.items()]
+        status = HTTPStatus(problem.status_code)
         for event in (
-            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Response(status_code=status, headers=headers, reason=status.phrase.encode()),
             h11.Data(data=bytes(problem.body)),
             h11.EndOfMessage(),
         ):

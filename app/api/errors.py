@@ -22,6 +22,7 @@ from app.api.refusals import (
     MissingFile,
     NotAllowed,
     NotReady,
+    TooManyConnections,
     TooManyFiles,
     TooOften,
     UnknownEmotion,
@@ -242,6 +243,14 @@ TABLE: dict[type[Exception], Kind] = {
         "Too many uploads are held",
         _LATER,
         "the uploads that are held already fill their memory",
+        retry_after=1.0,
+    ),
+    TooManyConnections: Kind(
+        503,
+        "too-many-connections",
+        "Too many connections are open",
+        _LATER,
+        "the service has as many connections as it takes",
         retry_after=1.0,
     ),
     MemoryError: Kind(

@@ -77,6 +77,10 @@ class Busy(ApiError):
     """Uploads already take all the memory, or all the places before the decoder, that they may."""
 
 
+class TooManyConnections(ApiError):
+    """There are as many connections as there may be; the client has not been asked what it wants."""
+
+
 class NotReady(ApiError):
     """The engine takes nothing: it is warming up, stopping, or has failed."""
 

@@ -11,6 +11,7 @@ import binascii
 import json
 import struct
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from app.picture import Pixels
 
 IMAGE, PIXELS = "image", "pixels"
-_WHITE = 255
+MOST_VALUES = 2_000_000
+"""Values in the JSON: seven pictures of 299 x 299 pixels, written as numbers. Python takes up to 96 bytes for
+one, of which a body of 20 MB has room for seven million, and no other thread runs until it has read them."""
+MOST_WIDE = 1_000_000
+"""Bytes of a JSON text that is not all ASCII, as Base64 is: Python takes up to four times as many for it."""
 
 
 class Tensor(BaseModel):
@@ -31,7 +36,7 @@ class Tensor(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     name: str = Field(max_length=64)
-    shape: list[int] = Field(max_length=8)
+    shape: list[int] = Field(max_length=8, fail_fast=True)
     datatype: Literal["BYTES", "UINT8"]
     parameters: dict[str, Any] = {}
     data: list[Any] | None = None
@@ -51,8 +56,9 @@ class InferRequest(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     id: str | None = Field(default=None, max_length=256)
-    inputs: list[Tensor]
-    outputs: list[Output] | None = None
+    # The first failure is the last: to say what is wrong with each of a million values would take gigabytes.
+    inputs: list[Tensor] = Field(min_length=1, max_length=1, fail_fast=True)
+    outputs: list[Output] | None = Field(default=None, max_length=64, fail_fast=True)
 
 
 @dataclass(frozen=True)
@@ -85,24 +91,30 @@ def read(body: bytes, json_length: int | None, side: int, most: int) -> Asked:
         BadInference: it is not as the protocol or the model's metadata say.
     """
     length = len(body) if json_length is None else json_length
+    text = body[:length]
+    _check_size(text)
     try:
-        wish = InferRequest.model_validate(json.loads(body[:length]))
+        wish = InferRequest.model_validate(json.loads(text))
     except (ValueError, RecursionError) as error:  # broken JSON or UTF-8, or ValidationError
         raise BadInference(_what(error)) from error
-    if len(wish.inputs) != 1:
-        raise BadInference(f"give one input, `{IMAGE}` or `{PIXELS}`, not {len(wish.inputs)}")
     (tensor,) = wish.inputs
     binary = _binary(tensor, body[length:])
     names = None if wish.outputs is None else [output.name for output in wish.outputs]
     if tensor.name == IMAGE:
-        files = _files(tensor, binary)
-        _check_count(len(files), most)
+        files = _files(tensor, binary, most)
         return Asked(wish.id, files, None, names)
     if tensor.name == PIXELS:
         pixels = _pixels(tensor, binary, side)
         _check_count(len(pixels), most)
         return Asked(wish.id, None, pixels, names)
     raise BadInference(f"the input is `{IMAGE}` or `{PIXELS}`")
+
+
+def _check_size(text: bytes) -> None:
+    """Each value has a comma, a colon or a bracket to itself."""
+    values = sum(map(text.count, (b",", b":", b"[", b"{")))
+    if values > MOST_VALUES or (len(text) > MOST_WIDE and not text.isascii()):
+        raise BadInference("the JSON is too large; send pictures as files, or as binary data")
 
 
 def _what(error: ValueError | RecursionError) -> str:
@@ -125,10 +137,11 @@ def _binary(tensor: Tensor, rest: bytes) -> bytes | None:
     return rest
 
 
-def _files(tensor: Tensor, binary: bytes | None) -> list[bytes]:
+def _files(tensor: Tensor, binary: bytes | None, most: int) -> list[bytes]:
     if tensor.datatype != "BYTES" or len(tensor.shape) not in {1, 2} or tensor.shape[1:] not in ([], [1]):
         raise BadInference(f"the input `{IMAGE}` must be BYTES of shape [n] or [n, 1]")
-    files = _from_base64(tensor.data or []) if binary is None else _split(binary)
+    _check_count(tensor.shape[0], most)
+    files = _from_base64(tensor.data or []) if binary is None else _split(binary, most)
     if len(files) != tensor.shape[0]:
         raise BadInference(f"the shape says {tensor.shape[0]} pictures, and there are {len(files)}")
     return files
@@ -142,10 +155,12 @@ def _from_base64(data: list[Any]) -> list[bytes]:
         raise BadInference(f"the data of `{IMAGE}` must be Base64 strings") from error
 
 
-def _split(binary: bytes) -> list[bytes]:
+def _split(binary: bytes, most: int) -> list[bytes]:
     """Each element is preceded by its length in four bytes, little-endian."""
-    files, at = [], 0
+    files: list[bytes] = []
+    at = 0
     while at < len(binary):
+        _check_count(len(files) + 1, most)
         if at + 4 > len(binary):
             raise BadInference("the binary data end within a length")
         (length,) = struct.unpack_from("<I", binary, at)
@@ -161,14 +176,21 @@ def _pixels(tensor: Tensor, binary: bytes | None, side: int) -> Pixels:
     if tensor.datatype != "UINT8" or tensor.shape[1:] != [side, side, 3]:
         raise BadInference(f"the input `{PIXELS}` must be UINT8 of shape [n, {side}, {side}, 3]")
     try:
-        if binary is not None:
-            flat = np.frombuffer(binary, np.uint8)
-        else:
-            levels = np.asarray(tensor.data)
-            if levels.dtype.kind not in "iu" or levels.min(initial=0) < 0 or levels.max(initial=0) > _WHITE:
-                raise ValueError("not levels")  # noqa: TRY301 - told like numpy's own complaints
-            flat = levels.astype(np.uint8)
-        pictures = flat.reshape(tensor.shape)
-    except ValueError as error:
+        levels = _flat(tensor.data or []) if binary is None else binary
+        pictures = np.frombuffer(levels, np.uint8).reshape(tensor.shape)
+    except (OverflowError, TypeError, ValueError) as error:
         raise BadInference(f"the data of `{PIXELS}` are not {tensor.shape} levels of 0 to 255") from error
     return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+
+
+def _flat(data: list[Any]) -> bytes:
+    """Lists of lists of levels, one level after the other.
+
+    NumPy would make an array of the longest of millions of texts, each as long as it.
+
+    Raises:
+        TypeError, ValueError: there is something else than a level of 0 to 255 in it.
+    """
+    while data and isinstance(data[0], list):
+        data = list(chain.from_iterable(data))
+    return bytes(data)

@@ -16,6 +16,7 @@ const WORDS = {
   "body-too-slow": ["Sending the photo took too long.", "Try again over a faster connection, or with a smaller copy.", true],
   "queue-full": ["The service is busy.", "Try again in a moment.", true],
   busy: ["The service is busy.", "Try again in a moment.", true],
+  "too-many-connections": ["The service is busy.", "Try again in a moment.", true],
   "out-of-memory": ["The service is short of memory.", "Try again in a moment, or with a smaller copy.", true],
   "not-ready": ["The service is not ready yet.", "It is starting or stopping; try again in a moment.", true],
   stopping: ["The service is stopping.", "Try again in a moment.", true],

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import socket
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from app.api.headers import SECURITY
 from app.main import create_app
-from tests.api.serving import service, serving, wait_until
+from tests.api.serving import service, serving, slug, wait_until
 from tests.pictures import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import httpx
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from app.settings import Settings
@@ -46,6 +46,24 @@ def read_answer(connection: socket.socket) -> None:
     answer.begin()
     assert answer.status == 200
     answer.read()
+
+
+def read_to_the_end(connection: socket.socket) -> bytes:
+    answer = b""
+    with suppress(ConnectionResetError):  # what was sent and not read is answered so
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+def problem_in(answer: bytes) -> tuple[bytes, dict[str, object]]:
+    """Head and body of an answer that must be a problem in every respect."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    problem: dict[str, object] = json.loads(body)
+    assert b"content-type: application/problem+json" in head
+    assert f"x-request-id: {problem['request_id']}".encode() in head
+    assert all(f"{name.lower()}: {value}".encode() in head for name, value in SECURITY.items())
+    return head, problem
 
 
 def closed_after(connection: socket.socket) -> float:
@@ -100,10 +118,63 @@ def test_a_slow_answer_is_no_slow_head(client: httpx.Client) -> None:
 def test_too_many_connections_are_turned_away_and_room_comes_back(client: httpx.Client) -> None:
     with ExitStack() as held:
         busy = [held.enter_context(closing(connect(client))) for _ in range(MOST + 3)]
-        answers = [connection.recv(65536) for connection in busy]
-        assert sum(answer.startswith(b"HTTP/1.1 503") for answer in answers) >= 3
-        assert all(b"Retry-After: 1" in answer for answer in answers if answer)
+        answers = [read_to_the_end(connection) for connection in busy]
+    turned_away = [answer for answer in answers if answer]  # the others are closed, as they never ask
+    assert len(turned_away) >= 3
+    for answer in turned_away:
+        head, problem = problem_in(answer)
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"retry-after: 1" in head
+        assert problem["type"] == "urn:deepemotion:problem:too-many-connections"
+        assert problem["status"] == 503
     wait_until(lambda: client.get("/healthz").status_code == 200)
+
+
+def test_a_client_that_is_turned_away_while_it_asks_is_told_so(client: httpx.Client) -> None:
+    with ExitStack() as held:
+        for _ in range(MOST):
+            held.enter_context(closing(connect(client)))
+        client.close()  # whose own connection counts too
+        answer = httpx.post(client.base_url.join("/predict"), content=plain(), timeout=20)
+        assert (answer.status_code, slug(answer)) == (503, "too-many-connections")
+        assert answer.headers["retry-after"] == "1"
+
+
+CHUNKED = b"POST /predict HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_body_of_crumbs_is_refused_while_others_are_served(client: httpx.Client) -> None:
+    with closing(connect(client)) as connection:
+        connection.sendall(CHUNKED)
+        began = time.monotonic()
+        try:
+            for _ in range(100):  # 15 seconds of h11's time
+                connection.sendall(b"1\r\nx\r\n" * 10_000)
+                assert client.post("/predict", content=plain()).status_code == 200
+        except OSError:  # reset or broken pipe, as the moment has it
+            pass
+        else:
+            pytest.fail("all of it was read")
+        assert time.monotonic() - began < 5
+    with closing(connect(client)) as connection:
+        connection.sendall(CHUNKED + b"1\r\nx\r\n" * 1001)
+        head, problem = problem_in(read_to_the_end(connection))
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert problem["type"] == "urn:deepemotion:problem:bad-request"
+
+
+def test_a_picture_in_a_few_small_chunks_is_read(client: httpx.Client) -> None:
+    data = plain()
+    assert 100 < len(data) < 1000
+    answer = client.post("/predict", content=(data[at : at + 1] for at in range(len(data))))
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("head", [b"GET /" + b"a" * 70_000, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000])
+def test_a_head_that_is_too_long_is_refused(client: httpx.Client, head: bytes) -> None:
+    with closing(connect(client)) as connection:
+        connection.sendall(head)
+        assert read_to_the_end(connection).startswith(b"HTTP/1.1 400 ")
 
 
 LARGE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -152,15 +223,8 @@ def test_a_client_that_reads_slowly_is_borne_with(client: httpx.Client) -> None:
 def test_what_is_not_http_is_answered_with_a_problem(client: httpx.Client, sent: bytes) -> None:
     with closing(connect(client)) as connection:
         connection.sendall(sent)
-        answer = b""
-        while chunk := connection.recv(65536):
-            answer += chunk
-    head, _, body = answer.partition(b"\r\n\r\n")
-    problem = json.loads(body)
+        head, problem = problem_in(read_to_the_end(connection))
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-")
-    assert b"content-type: application/problem+json" in head
-    assert f"x-request-id: {problem['request_id']}".encode() in head
-    assert all(f"{name.lower()}: {value}".encode() in head for name, value in SECURITY.items())
     assert problem["type"] == "urn:deepemotion:problem:bad-request"
 
 

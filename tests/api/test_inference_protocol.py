@@ -92,8 +92,8 @@ FLAT = [0] * (SIDE * SIDE * 3)
         (b"\xff\xfe", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         ({}, "inputs: Field required"),
-        ({"inputs": []}, "give one input"),
-        ({"inputs": image(b"")["inputs"] * 2}, "give one input"),
+        ({"inputs": []}, "at least 1 item"),
+        ({"inputs": image(b"")["inputs"] * 2}, "at most 1 item"),
         ({"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": [""]}]}, "`image` or `pixels`"),
         (
             {"inputs": [{"name": "image", "shape": [1], "datatype": "FP32", "data": [1]}]},
@@ -124,6 +124,10 @@ FLAT = [0] * (SIDE * SIDE * 3)
         ),
         (
             {"inputs": [{"name": "pixels", "shape": [1, 75, 75, 3], "datatype": "UINT8", "data": ["a"]}]},
+            "levels",
+        ),
+        (
+            {"inputs": [{"name": "pixels", "shape": [10**30, 75, 75, 3], "datatype": "UINT8", "data": FLAT}]},
             "levels",
         ),
     ],
