@@ -53,8 +53,8 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def configure(level: str) -> None:
-    """Send all logs of the process, the server's and Python's warnings among them, to stderr as JSON."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send all logs of the process, the server's and Python's warnings among them, to stdout as JSON."""
+    handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

@@ -20,7 +20,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
-    """Serve predictions and explanations over HTTP until SIGTERM; the log is JSON, on stderr.
+    """Serve predictions and explanations over HTTP until SIGTERM; the log is JSON, on stdout.
 
     Every setting can also be given in the environment, as DEEPEMOTION_PORT is --port; an option here wins.
     """

@@ -18,7 +18,8 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve", "--port", "0", *arguments],
             env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # nothing may be there but the log
             text=True,
         )
         self.lines: list[str] = []
@@ -26,8 +27,8 @@ class Process:
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as log:
+        assert self.process.stdout is not None
+        with self.process.stdout as log:
             self.lines.extend(iter(log.readline, ""))
 
     def log(self) -> list[dict[str, object]]:
