@@ -133,7 +133,7 @@ def _binary(tensor: Tensor, rest: bytes) -> bytes | None:
     if size is None:
         return None
     if size != len(rest):
-        raise BadInference(f"{size} bytes of data are announced, and {len(rest)} follow the JSON")
+        raise BadInference(f"{len(rest)} bytes of data follow the JSON, and not as many are announced")
     return rest
 
 

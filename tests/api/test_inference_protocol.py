@@ -153,6 +153,24 @@ def test_other_errors_have_the_protocols_form_too(client: httpx.Client) -> None:
     assert response.headers["allow"] == "POST"
 
 
+def test_nothing_of_a_wrong_request_is_repeated(client: httpx.Client) -> None:
+    canary = "canary-5d1f3a"
+    right = image(plain())["inputs"][0]
+    for wrong in (
+        {"parameters": {"binary_data_size": canary}},
+        {"parameters": canary},
+        {"datatype": canary},
+        {"name": canary},
+        {"shape": [canary]},
+        {"data": [canary]},
+        {"data": canary},
+    ):
+        assert canary not in refusal(client.post(INFER, json={"inputs": [right | wrong]}), 400)
+    for body in ({canary: canary}, {"inputs": canary}, [canary], image(plain(), outputs=[{"name": canary}])):
+        assert canary not in refusal(client.post(INFER, json=body), 400)
+    assert canary not in refusal(client.post(f"/v2/models/{canary}/infer", json={}), 404)
+
+
 @pytest.mark.parametrize("cut", [1, 3, 10])
 def test_binary_data_that_do_not_add_up(client: httpx.Client, cut: int) -> None:
     file = plain()
