@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -172,6 +174,21 @@ def test_a_change_of_the_same_length_and_time_is_seen(tmp_path: Path) -> None:
     path.write_text(line_of("alice", BOB), "utf-8")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert (keys.owner(ALICE), keys.owner(BOB)) == (None, "alice")
+
+
+@pytest.mark.parametrize("key", [ALICE, BOB, "de_wrong", "", "é" * 5000])
+def test_every_line_is_compared_in_constant_time_whoever_asks(
+    keys_file: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+
+    def compare(left: str, right: str) -> bool:
+        compared.append((len(left), len(right)))
+        return hmac.compare_digest(left, right)
+
+    monkeypatch.setattr("app.keys.hmac", SimpleNamespace(compare_digest=compare))
+    assert Keys(keys_file).owner(key) == {ALICE: "alice", BOB: "bob"}.get(key)
+    assert compared == [(64, 64)] * 2
 
 
 def test_a_key_is_long_and_new_each_time() -> None:

@@ -86,6 +86,26 @@ def test_an_unannounced_length_is_counted(strict: httpx.Client) -> None:
     assert response.json()["detail"] == "the body has more than 100,000 bytes"
 
 
+def test_a_length_that_promises_more_than_comes(
+    strict: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "deepemotion.request")
+    assert raw_exchange(strict, head(5000) + bytes(100), half_close=True) == b""
+    wait_until(lambda: count_left(caplog) == 1)
+
+
+def test_what_comes_beyond_the_length_is_no_part_of_the_body(strict: httpx.Client) -> None:
+    data = plain()
+    answer = raw_exchange(strict, head(len(data)) + data + bytes(10_000))
+    assert status_of(answer) == 200
+    assert status_of(answer[answer.index(b"HTTP/1.1 400") :]) == 400  # and no request either
+
+
+@pytest.mark.parametrize("lie", ["-1", "1, 2", "1e9", "9" * 30, "0x10"])
+def test_a_length_that_is_no_number_or_endless(strict: httpx.Client, lie: str) -> None:
+    assert status_of(raw_exchange(strict, head(None, f"Content-Length: {lie}"))) in {400, 413}
+
+
 def test_the_client_sees_the_refusal_of_a_body_it_is_still_sending(strict: httpx.Client) -> None:
     for _ in range(5):
         response = strict.post("/predict", content=pieces(5_000_000, 50_000))
@@ -195,6 +215,16 @@ def test_other_fields_do_no_harm(client: httpx.Client) -> None:
 def test_more_than_one_file(client: httpx.Client, count: int) -> None:
     response = client.post("/predict", files=[("file", plain())] * count)
     assert (response.status_code, slug(response)) == (422, "too-many-files")
+
+
+def test_ten_thousand_files(client: httpx.Client) -> None:
+    part = START.replace(b'"file"', b'"other"') + b"\r\n"
+    answer = client.post(
+        "/predict",
+        content=part * 10_000 + b"--b--\r\n",
+        headers={"content-type": "multipart/form-data; boundary=b"},
+    )
+    assert (answer.status_code, slug(answer)) in {(422, "too-many-files"), (400, "bad-multipart")}
 
 
 def test_many_fields(client: httpx.Client) -> None:

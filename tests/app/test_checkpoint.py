@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +33,7 @@ from tests.tiny import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 CPU = torch.device("cpu")
 
@@ -118,6 +121,47 @@ def test_a_listed_file_that_is_no_torchscript_is_refused(tmp_path: Path) -> None
     write_sums(path)
     with pytest.raises(CheckpointError, match="is not a TorchScript file"):
         load(path, CPU)
+
+
+class Payload:
+    """Writes a file if it is ever unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+def _pickled(payload: Payload, path: Path) -> None:
+    path.write_bytes(pickle.dumps(payload))
+
+
+def _saved(payload: Payload, path: Path) -> None:
+    torch.save({"weights": payload}, path)
+
+
+def _inside(payload: Payload, path: Path) -> None:
+    """In the place where a TorchScript file has its constants and data."""
+    write_checkpoint(path.parent)
+    with zipfile.ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(path, "w") as changed:
+        for name, data in parts.items():
+            changed.writestr(name, pickle.dumps(payload) if name.endswith(".pkl") else data)
+
+
+@pytest.mark.parametrize("hide", [_pickled, _saved, _inside])
+def test_no_pickle_in_a_listed_file_is_run(tmp_path: Path, hide: Callable[[Payload, Path], None]) -> None:
+    mark, path = tmp_path / "ran", tmp_path / "tiny.pt"
+    payload = Payload(mark)
+    hide(payload, path)
+    write_sums(path)
+    with pytest.raises(CheckpointError, match="is not a TorchScript file"):
+        load(path, CPU)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(payload))  # noqa: S301 - ours; it would have
+    assert mark.exists()
 
 
 @pytest.mark.parametrize(

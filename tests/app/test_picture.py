@@ -325,7 +325,17 @@ def test_other_formats_are_not_opened(file_format: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"hello", b"\0" * 5000, b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"PK\x03\x04" * 50],
+    [
+        b"hello",
+        b"\0" * 5000,
+        b"%PDF-1.7\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"PK\x03\x04" * 50,
+        b"8BPS\0\1" + bytes(60),  # PSD
+        b"SIMPLE  =                    T".ljust(2880),  # FITS
+        b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(60),  # JPEG 2000
+        b"\0\0\0\x20ftypavif" + bytes(60),
+    ],
 )
 def test_what_is_no_picture_is_unsupported(data: bytes) -> None:
     with pytest.raises(UnsupportedPicture):

@@ -44,6 +44,18 @@ def test_all_that_pyproject_asks_for_is_locked_within_its_range() -> None:
     assert missing([each for each in ASKED if each.name != "torch"], LOCK) == []
 
 
+FIXED = {"pillow": "12.3.0", "python-multipart": "0.0.31", "starlette": "1.3.1"}
+"""The first releases without vulnerabilities that a stranger's upload reaches."""
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_no_release_with_known_holes_is_allowed(name: str) -> None:
+    (asked,) = (each for each in ASKED if each.name == name)
+    (floor,) = (each for each in asked.specifier if each.operator == ">=")
+    assert Version(floor.version) >= Version(FIXED[name])
+    assert entries(LOCK)[name][0] >= Version(FIXED[name])
+
+
 def test_torch_is_pinned_apart_within_its_range() -> None:
     (pin,) = TORCH.specifier
     (asked,) = (each for each in ASKED if each.name == "torch")

@@ -33,9 +33,11 @@ out = os.open(os.environ["AUDIT"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING:
         os.write(out, f"{arguments[0]}\\n".encode())
+    elif event in {"socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.exec", "os.posix_spawn"}:
+        os.write(out, f"{event} {arguments!r}\\n".encode())
 sys.addaudithook(hook)
 """
-"""Writes down each file that the process opens to write."""
+"""Writes down each file that the process opens to write, whom it connects to, and what it starts."""
 
 
 def with_canary(file_format: str) -> bytes:
@@ -127,12 +129,45 @@ def test_a_canary_appears_nowhere_and_no_file_is_written(watched: tuple[Process,
     assert not list((folder / "temporary").iterdir())
 
 
-def test_a_canary_and_a_written_file_would_be_seen(tmp_path: Path) -> None:
+ADDRESSES = (
+    "http://127.0.0.1:9/a.png",
+    "http://169.254.169.254/latest",
+    "file:///etc/passwd",
+    "ftp://[::1]/a",
+)
+
+
+def test_no_address_that_a_request_names_is_asked(watched: tuple[Process, Path]) -> None:
+    process, folder = watched
+    with httpx.Client(base_url=process.url(), timeout=PATIENCE) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        before = (folder / "written").read_text("utf-8").splitlines()
+        for address in ADDRESSES:
+            for form in (address, f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{address}"/></svg>'):
+                for path in ("/predict", "/explain"):
+                    assert client.post(path, content=form.encode()).status_code == 415
+                    assert client.post(path, files={"file": form.encode()}).status_code == 415
+            assert client.post("/predict", data={"file": address, "url": address}).status_code == 415
+            assert client.post("/predict", json={"url": address}).status_code == 415
+            assert client.post("/predict", params={"url": address, "image_url": address}).status_code == 400
+            image = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [address]}
+            assert client.post("/v2/models/tiny/infer", json={"inputs": [image]}).status_code == 400
+            asked = {"X-Forwarded-Host": address, "Referer": address, "Origin": address}
+            xmp = encoded(noise((64, 48)), "JPEG", xmp=f'<x href="{address}"/>'.encode())
+            assert client.post("/predict", content=xmp, headers=asked).status_code == 200
+    assert (folder / "written").read_text("utf-8").splitlines() == before
+
+
+def test_a_canary_a_written_file_and_a_connection_would_be_seen(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(_AUDIT, "utf-8")
-    program = "import tempfile; print(tempfile.TemporaryFile().name)"
+    program = (
+        "import socket, tempfile; print(tempfile.TemporaryFile().name); "
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
+    )
     settings = {"AUDIT": str(tmp_path / "written"), "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], env=os.environ | settings, check=True)
     assert str(tmp_path) in (tmp_path / "written").read_text("utf-8")
+    assert "socket.connect" in (tmp_path / "written").read_text("utf-8")
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Comment", CANARY, zip=True)
     hidden = encoded(noise((8, 8)), pnginfo=texts)
