@@ -44,6 +44,7 @@ def main() -> int:
             wait_until_ready(client, began)
             check_answers(client)
         check_container(compose, environment)
+        print_size()
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the log tells more
         print(f"FAILED: {error!r}", file=sys.stderr)
         run("logs", "--tail", "50")
@@ -88,7 +89,7 @@ def check_answers(client: httpx.Client) -> None:
 
 
 def check_container(compose: list[str], environment: dict[str, str]) -> None:
-    """It is healthy; inside, it is not root and cannot write where it lives."""
+    """It is healthy, says so without curl, is not root, and has what it needs and nothing else."""
     inside = [*compose, "exec", "-T", "deepemotion"]
 
     def ask(*words: str) -> subprocess.CompletedProcess[str]:
@@ -105,21 +106,40 @@ def check_container(compose: list[str], environment: dict[str, str]) -> None:
             break
         time.sleep(1)
     assert status == "healthy", status
+    assert ask("sh", "-c", "command -v curl || command -v wget").returncode != 0
     assert ask("id", "-u").stdout.strip() == "10001"
     assert ask("touch", "models/new").returncode != 0
     assert ask("touch", "/opt/new").returncode != 0
     process = dict(line.split(":\t", 1) for line in ask("cat", "/proc/1/status").stdout.splitlines())
     assert {process[name] for name in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}, process
     assert process["NoNewPrivs"] == "1"
+    assert process["Seccomp"] == "2"  # the engine's own filter of system calls
     text = subprocess.run(["docker", "inspect", container], text=True, capture_output=True, check=True).stdout
     (facts,) = json.loads(text)
     limits = facts["HostConfig"]
     assert limits["ReadonlyRootfs"]
     assert limits["Memory"] == limits["MemorySwap"] > 0
     assert limits["PidsLimit"] == 256
+    assert list(limits["Tmpfs"]) == ["/tmp"]  # noqa: S108 - of the container
+    assert ask("sh", "-c", "echo x > /tmp/new && rm /tmp/new").returncode == 0  # and nowhere else
     (binding,) = limits["PortBindings"]["8000/tcp"]
     assert binding["HostIp"] == "127.0.0.1"
-    print("healthy, not root, nothing writable, no capabilities, memory and processes limited, local port")
+    print("healthy, not root, read-only but for /tmp, no capabilities, no new privileges, system calls")
+    print("filtered, memory and processes limited, local port, no curl")
+
+
+def print_size() -> None:
+    """How large the image is, and its largest parts."""
+
+    def said(*words: str) -> str:
+        return subprocess.run(["docker", *words], text=True, capture_output=True, check=True).stdout
+
+    total = int(said("image", "inspect", "--format", "{{.Size}}", "deepemotion")) / 1e6
+    torch = "/opt/venv/lib/python3.11/site-packages/torch"  # first: what du has counted it leaves out later
+    places = (torch, "/opt/venv", "/srv/deepemotion/models", "/usr")
+    sizes = said("run", "--rm", "deepemotion", "du", "--block-size=1000000", "--summarize", *places)
+    parts = ", ".join(" ".join(line.split()[::-1]) for line in sizes.splitlines())
+    print(f"image {total:.0f} MB; of it, in MB: {parts}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A line between a client and the service that is slow both ways: so many bytes a second, each late.
 
-The kernel's netem would do it too, but needs root and is not in every kernel.
+The kernel's netem would do it too, but needs root and is not in every kernel. What it does besides, losing
+packets, the drill `lossy` of `tests.faults.containers` does.
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ class SlowLine:
                 each.close()
                 with contextlib.suppress(OSError):
                     await each.wait_closed()
+        except (
+            asyncio.CancelledError
+        ):  # hung up; the streams of Python 3.11 complain of a handler that says so
+            pass
         finally:
             for each in (writer, back):
                 each.transport.abort()
