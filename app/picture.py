@@ -28,10 +28,22 @@ MAX_PIXELS = 50_000_000
 """Largest picture that is decoded by default; imgproxy's default too. Decoding 50 megapixels takes up to
 700 MB: Pillow spends four bytes on a pixel, and turning and blending need copies."""
 
+MOST_READS = 100_000
+"""How often Pillow may ask for more of a file, which it does for each of its pieces: 20 MB can hold millions
+of empty ones, and the time for a JPEG's EXIF grows with the square of their number. A PNG of 20 MB in the
+usual pieces of 8 kB takes it eight thousand."""
+MOST_SCANS = 500
+"""Times that a progressive JPEG may refine its pixels; libjpeg goes through all of them each time, and a
+hundred bytes are enough for one. Ten are usual, and a film of 20 MB behind the picture has three hundred by
+chance."""
+_SCAN = b"\xff\xda"
+
 Pixels = NDArray[np.uint8]
 
 # Pillow's own ceiling for decompression bombs is a warning by default. Ours is lower and an error.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# EXIF is used where it can be read. One file can hold thousands of mistakes, each a line of the log.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 # Bytes that none of the loaded decoders knows would make Pillow load all it has, EPS and its Ghostscript
 # among them, even though `FORMATS` forbids their use. It is told that it has done so.
@@ -76,6 +88,23 @@ class BrokenPicture(PictureError):
     """The header is that of a picture, but its pixels cannot be decoded."""
 
 
+class _File(io.BytesIO):
+    """A file that can be read so many times and no more."""
+
+    _reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes.
+
+        Raises:
+            OSError: it has been read too often.
+        """
+        self._reads += 1
+        if self._reads > MOST_READS:
+            raise OSError("it is in too many pieces")
+        return super().read(size)
+
+
 @dataclass(frozen=True)
 class Picture:
     """An upright, opaque sRGB picture.
@@ -117,10 +146,9 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
         BrokenPicture: truncated or damaged.
         MemoryError: its pixels do not fit in memory.
     """
-    if not data:
-        raise EmptyPicture("the picture is empty (0 bytes)")
+    _check_bytes(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(_File(data), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise TooManyPixels(f"the picture has more than {max_pixels:,} pixels") from error
     except UnidentifiedImageError as error:
@@ -149,6 +177,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
             raise
         except Exception as error:
             raise BrokenPicture(f"the {file_format} picture is truncated or damaged: {error}") from error
+
+
+def _check_bytes(data: bytes) -> None:
+    """What the bytes tell without any parser."""
+    if not data:
+        raise EmptyPicture("the picture is empty (0 bytes)")
+    if data.startswith(b"\xff\xd8") and data.count(_SCAN) > MOST_SCANS:
+        raise BrokenPicture(f"the JPEG picture has more than {MOST_SCANS} scans")
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

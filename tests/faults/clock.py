@@ -26,6 +26,7 @@ NAME = "deepemotion-clock-drill"
 JUMPS = {"+1d": timedelta(days=1), "-1d": timedelta(days=-1), "+0": timedelta()}
 """One after the other, as libfaketime writes them, and where the clock then is."""
 SECONDS = 6.0
+SLACK = timedelta(minutes=1)  # the service writes the date down now and then, and less often when it is busy
 
 
 def main() -> int:
@@ -64,9 +65,10 @@ def drill(url: str, clock: Path, began: float) -> None:
             for written, offset in JUMPS.items():
                 clock.write_text(f"{written}\n", "ascii")
                 time.sleep(SECONDS)
+                asked = datetime.now(UTC)
                 date = parsedate_to_datetime(client.get("/healthz").headers["date"])
-                off = date - datetime.now(UTC)
-                assert abs(off - offset) < timedelta(seconds=10), f"the clock did not jump: {off}"
+                answered = datetime.now(UTC)
+                assert asked - SLACK < date - offset < answered + SLACK, f"the clock did not jump: {date}"
     counted = Counter(what for _, what in load.outcomes)
     print(f"clock {', '.join(JUMPS)}: {dict(counted)}")
     assert set(counted) == {"right"}

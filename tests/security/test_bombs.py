@@ -6,12 +6,14 @@ import io
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
+from app.picture import BrokenPicture, decode
 from tests.pictures import encoded, noise, png_bomb, png_chunk, png_file
 
 if TYPE_CHECKING:
@@ -108,6 +110,56 @@ def test_a_compressed_chunk_that_swells(name: bytes, tmp_path: Path) -> None:
     )
     assert len(data) < MEBIBYTE
     assert decoded_within(data, tmp_path, room=ROOM).startswith(("BrokenPicture", "decoded"))
+
+
+def with_pieces(file_format: str, piece: bytes) -> bytes:
+    """A picture of 20 MB, of which almost all are small pieces before its pixels."""
+    whole = encoded(noise((16, 16)), file_format)
+    head = {"JPEG": 2, "PNG": 33}[file_format]
+    return whole[:head] + piece * (20_000_000 // len(piece)) + whole[head:]
+
+
+def with_scans(number: int) -> bytes:
+    """49 megapixels of one grey, refined and refined again by scans of 75 bytes that change nothing."""
+    whole = encoded(Image.new("L", (7000, 7000), 100), "JPEG", progressive=True)
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    return whole[:-2] + scan * number + whole[-2:]
+
+
+PIECES = {
+    "png chunks": lambda: with_pieces("PNG", png_chunk(b"abCd", b"")),
+    "png texts": lambda: with_pieces("PNG", png_chunk(b"tEXt", b"a\0b")),
+    "jpeg comments": lambda: with_pieces("JPEG", b"\xff\xfe\0\2"),
+    "jpeg exif": lambda: with_pieces("JPEG", b"\xff\xe1\0\x0aExif\0\0xx"),
+    "jpeg filling": lambda: with_pieces("JPEG", b"\xff"),
+    "jpeg scans": lambda: with_scans(20_000),
+}
+
+
+@pytest.mark.parametrize("pieces", PIECES)
+def test_a_picture_in_millions_of_pieces_takes_no_time(pieces: str) -> None:
+    data = PIECES[pieces]()
+    began = time.thread_time()
+    with pytest.raises(BrokenPicture, match=r"too many pieces|more than 500 scans"):
+        decode(data, side=75)
+    assert time.thread_time() - began < 3  # jpeg exif and jpeg scans would take more than a minute
+
+
+def test_a_picture_in_many_pieces_is_read() -> None:
+    assert decode(with_scans(100), side=75).width == 7000
+    small = encoded(noise((16, 16)))
+    assert decode(small[:33] + png_chunk(b"tEXt", b"a\0b") * 10_000 + small[33:]).width == 16
+
+
+def test_thousands_of_mistakes_in_exif_are_no_lines_of_the_log(tmp_path: Path) -> None:
+    entries = b"".join(struct.pack("<HHII", tag, 7, 4_000_000, 8) for tag in range(1, 4000))
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 3999) + entries + bytes(4)
+    (tmp_path / "picture").write_bytes(encoded(noise((16, 16)), "PNG", exif=exif))
+    program = "import sys; from pathlib import Path; from app.picture import decode; "
+    program += "print(decode(Path(sys.argv[1]).read_bytes()).width)"
+    command = [sys.executable, "-W", "always", "-c", program, str(tmp_path / "picture")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("16\n", "")
 
 
 @pytest.mark.parametrize("file_format", ["WEBP", "PNG"])
