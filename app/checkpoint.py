@@ -5,15 +5,16 @@ in 0..255) to logits ``[N, K]``, with a card in its extra files. One whose card 
 also has a method ``judge``, which gives the logits and the novelty ``[N]`` of the pictures in one pass. One
 that shows its inner layers has a method ``activations``, which gives each layer's output by name. The weights
 are stored in half precision; `load` widens them to single precision. The file is used only when
-``SHA256SUMS`` beside it lists its digest.
+``SHA256SUMS`` beside it lists its digest, and so is the graph beside it that `app.compiled` predicts with.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,15 +22,22 @@ import torch
 from pydantic import ValidationError
 
 from app.card import SMALLEST_SIDE, Card
+from app.compiled import SUFFIX, CannotCompile, Compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Set
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 CARD_FILE = "card.json"
 CHECKSUMS = "SHA256SUMS"
+TORCHSCRIPT = "TorchScript"
+LARGEST_DIFFERENCE = 1e-3
+"""That a compiled network's probabilities and novelty may have from TorchScript's."""
+_PROBES = 3
+
+log = logging.getLogger("deepemotion.service")
 
 
 class CheckpointError(Exception):
@@ -47,6 +55,8 @@ class Checkpoint:
         sha256: hexadecimal digest of the file.
         device: where the network is.
         layers: names of the inner layers that ``activations`` shows, from the first to the last.
+        compiled: computes the same as the network's judgement in less time; None for what has no such thing.
+        predicts: what computes predictions, in words.
     """
 
     network: torch.jit.ScriptModule
@@ -54,6 +64,8 @@ class Checkpoint:
     sha256: str
     device: torch.device
     layers: tuple[str, ...] = ()
+    compiled: Compiled | None = None
+    predicts: str = TORCHSCRIPT
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,13 @@ class Judged:
     def novelty_of(self, picture: int) -> float | None:
         """The novelty of one picture."""
         return None if self.novelty is None else float(self.novelty[picture])
+
+    def difference(self, other: Judged) -> float:
+        """The largest of a probability, or of the novelty; not a number if any of them is none."""
+        differences = [np.abs(self.probabilities - other.probabilities).max()]
+        if self.novelty is not None and other.novelty is not None:
+            differences.append(np.abs(self.novelty - other.novelty).max())
+        return float(np.max(differences))
 
 
 @contextmanager
@@ -132,11 +151,20 @@ def verify(path: Path) -> str:
     return actual
 
 
-def load(path: Path, device: torch.device) -> Checkpoint:
-    """Verify and load a checkpoint onto a device.
+def load(
+    path: Path, device: torch.device, *, threads: int | None = None, cpus: Set[int] | None = None
+) -> Checkpoint:
+    """Verify and load a checkpoint onto a device; on a processor, with the compiled graph beside it.
+
+    Args:
+        path: of the TorchScript file.
+        device: where the network is to be.
+        threads: of the compiled network; None is as many as torch has.
+        cpus: processors that they keep to; None is all.
 
     Raises:
-        CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card.
+        CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card; or the graph
+            beside it fails `verify`.
     """
     digest = verify(path)  # before anything is parsed: a TorchScript file is code
     extra = {CARD_FILE: ""}
@@ -158,7 +186,38 @@ def load(path: Path, device: torch.device) -> Checkpoint:
         weight.requires_grad_(requires_grad=False)
     layers = _layers(network)  # while it is on no device that somebody may be using
     network = network.to(device=device, memory_format=torch.channels_last)
-    return Checkpoint(network, card, digest, device, layers)
+    checkpoint = Checkpoint(network, card, digest, device, layers)
+    graph = path.with_suffix(SUFFIX)
+    if device.type != "cpu" or not graph.is_file():
+        return checkpoint
+    verify(graph)
+    try:
+        compiled = Compiled(
+            graph.read_bytes(), network.state_dict(), threads=threads or torch.get_num_threads(), cpus=cpus
+        )
+        return with_compiled(checkpoint, compiled)
+    except CannotCompile as error:
+        log.warning("TorchScript predicts in place of %s: %s", graph.name, error)
+        return replace(checkpoint, predicts=f"{TORCHSCRIPT}, because {error}")
+
+
+def with_compiled(checkpoint: Checkpoint, compiled: Compiled) -> Checkpoint:
+    """The checkpoint that predicts with a compiled network, once that has given the same answers.
+
+    Raises:
+        CannotCompile: it has given others, or none.
+    """
+    side = checkpoint.card.input_size
+    pictures = np.random.default_rng(0).integers(0, 256, (_PROBES, 3, side, side), dtype=np.uint8)
+    pictures[-1] //= 8  # a dark one too
+    faster = replace(checkpoint, compiled=compiled, predicts=compiled.name)
+    try:
+        difference = judge(faster, pictures).difference(judge(checkpoint, pictures))
+    except Exception as error:  # whatever a graph of something else leads to
+        raise CannotCompile(f"it does not run: {error}") from error
+    if not difference <= LARGEST_DIFFERENCE:
+        raise CannotCompile(f"its answers differ by {difference:.2g}; {LARGEST_DIFFERENCE:g} is allowed")
+    return faster
 
 
 @torch.inference_mode()
@@ -177,12 +236,16 @@ def judge(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> Judged:
         checkpoint: whose device is used.
         pictures: ``uint8 [N, 3, S, S]``.
     """
-    inputs = torch.from_numpy(pictures).to(checkpoint.device, memory_format=torch.channels_last)
     novelty: torch.Tensor | None = None
-    if checkpoint.card.abstain is None:
-        logits = checkpoint.network(inputs)
+    if checkpoint.compiled is not None:
+        logits, *more = checkpoint.compiled(pictures)
+        novelty = more[0] if more else None
     else:
-        logits, novelty = checkpoint.network.judge(inputs)
+        inputs = torch.from_numpy(pictures).to(checkpoint.device, memory_format=torch.channels_last)
+        if checkpoint.card.abstain is None:
+            logits = checkpoint.network(inputs)
+        else:
+            logits, novelty = checkpoint.network.judge(inputs)
     shares = torch.softmax(logits.double() / checkpoint.card.temperature, dim=1)
     return Judged(np.asarray(shares.cpu()), None if novelty is None else np.asarray(novelty.double().cpu()))
 

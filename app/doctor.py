@@ -178,7 +178,7 @@ def check_forward_pass(loaded: Loaded, slow: float = SLOW_SECONDS) -> Check:
         found = "the answer to a black picture is not a number"
         return Check("forward pass", State.FAIL, found, "use another checkpoint")
     median = statistics.median(seconds[_WARM_UPS:])
-    found = f"{median * 1000:.1f} ms for one picture on {copy.device}"
+    found = f"{median * 1000:.1f} ms for one picture on {copy.device}, by {copy.predicts}"
     if median > slow:
         return Check("forward pass", State.WARN, found, "use a GPU, or more or faster processors")
     return Check("forward pass", State.OK, found)

@@ -88,7 +88,7 @@ async def _running(settings: Settings, counted: Metrics) -> AsyncIterator[Servic
     """The service between its start and its end."""
     try:
         devices = choose_devices(settings.device, settings.threads)
-        first = await load_model_apart(settings.checkpoint, [device.torch for device in devices])
+        first = await load_model_apart(settings.checkpoint, devices)
         service = make_service(settings, first, devices, counted)
     except (CheckpointError, KeysError) as error:
         logger.error("cannot start: %s", error)  # noqa: TRY400 - the message is enough; the server adds a stack
@@ -111,7 +111,9 @@ async def _announce(service: Service) -> None:
     started = time.monotonic()
     while not service.engine.ready:  # noqa: ASYNC110 - the engine has no loop of ours to set an event in
         await asyncio.sleep(READY_POLL_SECONDS)
-    fields = {"seconds": round(time.monotonic() - started, 2), "sha256": service.served.current.sha256}
+    answering = service.served.current
+    seconds = round(time.monotonic() - started, 2)
+    fields = {"seconds": seconds, "sha256": answering.sha256, "predicts": answering.predicts}
     logger.info("ready", extra={"fields": fields})
 
 

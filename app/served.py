@@ -41,7 +41,7 @@ class Served:
         self.current = model
         self._path = path
         self._engine = engine
-        self._devices = [device.torch for device in devices]
+        self._devices = devices
         self._metrics = metrics
         self._one_at_a_time = asyncio.Lock()
         self._announce()
@@ -70,6 +70,7 @@ class Served:
             self._announce()
             self._metrics.reloads.labels("loaded").inc()
             fields = {"name": model.card.name, "version": model.card.version, "sha256": model.sha256}
+            fields["predicts"] = model.predicts
             log.info("reloaded", extra={"fields": fields})
             return model
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
 
 from app.checkpoint import Checkpoint, load
+from training.compile import exported, onnx_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,24 +34,6 @@ TURNS = 4
 """The first warms up and is not kept."""
 GEMM = 1024
 FILES = Path("build/bench/model")
-
-
-def exported(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
-    """What `judge` of the network does, as a graph for 1 to 64 pictures."""
-    side = checkpoint.card.input_size
-    pictures = torch.zeros((2, 3, side, side), dtype=torch.uint8).to(memory_format=torch.channels_last)
-    with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-        graph = make_fx(_judging(checkpoint), pre_dispatch=True)(pictures)
-        count = torch.export.Dim("count", min=1, max=64)
-        return torch.export.export(graph, (pictures,), dynamic_shapes=({0: count},))
-
-
-def _judging(checkpoint: Checkpoint) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    def judge(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, novelty = checkpoint.network.judge(pictures)
-        return logits, novelty
-
-    return judge
 
 
 def _torchscript(checkpoint: Checkpoint, _: int) -> Engine:
@@ -77,21 +60,14 @@ def _aot_inductor(checkpoint: Checkpoint, _: int) -> Engine:
 def _onnx(checkpoint: Checkpoint) -> str:
     path = FILES / f"{checkpoint.sha256[:12]}.onnx"
     if not path.is_file():
-        program = torch.onnx.export(exported(checkpoint), dynamo=True, verbose=False)
-        if program is None:
-            raise RuntimeError("torch wrote no ONNX program")
-        program.save(str(path))
+        onnx_of(checkpoint).save(str(path))
     return str(path)
 
 
-def _onnx_runtime(checkpoint: Checkpoint, threads: int) -> Engine:
-    import onnxruntime  # noqa: PLC0415 - only where it is measured
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(_onnx(checkpoint), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda pictures: session.run(None, {name: pictures})
+def _served(checkpoint: Checkpoint, _: int) -> Engine:
+    if checkpoint.compiled is None:
+        raise RuntimeError(f"the service predicts with {checkpoint.predicts}")
+    return checkpoint.compiled
 
 
 def _openvino(checkpoint: Checkpoint, threads: int) -> Engine:
@@ -107,7 +83,7 @@ ENGINES: dict[str, Callable[[Checkpoint, int], Engine]] = {
     "torchscript": _torchscript,
     "contiguous": _contiguous,
     "aot_inductor": _aot_inductor,
-    "onnx_runtime": _onnx_runtime,
+    "served": _served,
     "openvino": _openvino,
 }
 
@@ -141,6 +117,7 @@ def measure(name: str, checkpoint: Checkpoint, threads: int) -> dict[str, Any]:
     return {
         "times": times,
         "gemm": gemm,
+        "operations": _operations(checkpoint),
         "differs": differs,
         "started": started,
         "faults": used.ru_minflt,
@@ -153,6 +130,14 @@ def _gemm() -> float:
     left = torch.rand(GEMM, GEMM)
     best = min(_seconds_of_product(left) for _ in range(10))
     return 2 * GEMM**3 / best / 1e9
+
+
+def _operations(checkpoint: Checkpoint) -> float:
+    """Billions of multiplications and additions that direct convolutions take for a picture."""
+    side = checkpoint.card.input_size
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        checkpoint.network(torch.zeros(1, 3, side, side))
+    return float(counter.get_total_flops()) / 1e9
 
 
 def _seconds_of_product(left: torch.Tensor) -> float:

@@ -2,8 +2,9 @@
 
     python -m bench.model            about 10 minutes, the compiler's two included
 
-Peers are ONNX Runtime and OpenVINO; AOTInductor is torch's own compiler. TorchScript is run with three ways
-of getting memory. Engines take turns, so that a slow moment of the machine does not hit one alone.
+The service predicts with ONNX Runtime. OpenVINO is a peer, and AOTInductor torch's own compiler. TorchScript
+is run with three ways of getting memory. Engines take turns, so that a slow moment of the machine does not
+hit one alone.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ ROUNDS = 3
 JEMALLOC = Path("/usr/lib") / f"{platform.machine()}-linux-gnu" / "libjemalloc.so.2"
 KEEPING = {"MALLOC_CONF": "dirty_decay_ms:-1,muzzy_decay_ms:-1"}
 BATCHES = ("1", "8", "32")
-COMPILED_SHARE = 0.75
+SERVED_SHARE = 0.75
 """Of TorchScript's time, at most, at batch 8."""
+OF_THE_CHIP = 1.25
+"""Of the time that direct convolutions would take at the speed of a matrix product, at most, at batch 8."""
 PEERS_LEAD = 1.05
-"""How much longer than the fastest peer the best of torch may take."""
-PEERS = ("ONNX Runtime", "OpenVINO")
+"""How much longer than the fastest peer what is served may take."""
+PEERS = ("AOTInductor", "OpenVINO")
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,17 @@ class Contender:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-SERVED = Contender("TorchScript, as served", "torchscript")
-COMPILED = Contender("AOTInductor", "aot_inductor")
+SERVED = Contender("ONNX Runtime, as served", "served")
+TORCHSCRIPT = Contender("TorchScript", "torchscript")
 CONTENDERS = (
     SERVED,
+    TORCHSCRIPT,
     Contender("TorchScript, contiguous", "contiguous"),
     Contender("TorchScript, jemalloc", "torchscript", {"LD_PRELOAD": str(JEMALLOC)}),
     Contender(
         "TorchScript, jemalloc that keeps pages", "torchscript", {"LD_PRELOAD": str(JEMALLOC), **KEEPING}
     ),
-    COMPILED,
-    Contender(PEERS[0], "onnx_runtime"),
+    Contender(PEERS[0], "aot_inductor"),
     Contender(PEERS[1], "openvino"),
 )
 
@@ -119,17 +122,23 @@ def section(found: Found) -> str:
     head = ("engine", *(f"ms a picture, batch {batch}" for batch in BATCHES))
     head += ("start, s", "page faults, thousands", "memory, MiB, at the end / at most", "logits differ by")
     gemm = Spread.of(run["gemm"] for runs in found.values() for run in runs)
-    served, compiled = (speed(found[each.name], "8").median for each in (SERVED, COMPILED))
+    served, script = (speed(found[each.name], "8").median for each in (SERVED, TORCHSCRIPT))
     rival = min(PEERS, key=lambda name: speed(found[name], "8").median)
-    lead = min(served, compiled) / speed(found[rival], "8").median
+    lead = served / speed(found[rival], "8").median
+    chip = served / (1000 * found[SERVED.name][0]["operations"] / gemm.median)
     bars = [
         (
-            f"AOTInductor at batch 8 takes at most {COMPILED_SHARE:g} of TorchScript's time",
-            f"{compiled / served:.2f}",
-            verdict(compiled <= COMPILED_SHARE * served),
+            f"what is served at batch 8 takes at most {SERVED_SHARE:g} of TorchScript's time",
+            f"{served / script:.2f}",
+            verdict(served <= SERVED_SHARE * script),
         ),
         (
-            f"the best of torch at batch 8 takes at most {PEERS_LEAD:g} of {rival}'s time",
+            f"and at most {OF_THE_CHIP:g} of a direct convolution's time at the matrix product's speed",
+            f"{chip:.2f}",
+            verdict(chip <= OF_THE_CHIP),
+        ),
+        (
+            f"and at most {PEERS_LEAD:g} of {rival}'s time",
             f"{lead:.2f}",
             verdict(lead <= PEERS_LEAD),
         ),
@@ -137,7 +146,7 @@ def section(found: Found) -> str:
     set_up = (
         f"A matrix product of single precision reached {gemm:.0f} billion operations a second in the same "
         "processes. Brackets hold the 10th and the 90th percentile; `start` reads, and does not compile. The "
-        "memory of the peers includes TorchScript's own copy, which the logits are compared with."
+        "memory of all includes TorchScript's own copy, which the logits are compared with."
     )
     return "\n\n".join((set_up, table(head, rows), table(("bar", "measured", "verdict"), bars)))
 

@@ -13,7 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.inception import BasicConv2d
 
 from app import checkpoint as checkpoints
-from app.checkpoint import CARD_FILE, CHECKSUMS, sha256_of, split_sum, torchscript
+from app.checkpoint import CARD_FILE, torchscript
+from training.checksums import list_digest
 
 if TYPE_CHECKING:
     from app.card import Card
@@ -52,14 +53,4 @@ def write(network: nn.Module, card: Card, path: Path) -> str:
         partial = path.with_suffix(".partial")
         script.save(str(partial), _extra_files={CARD_FILE: card.model_dump_json(indent=2)})  # type: ignore[no-untyped-call]
     partial.replace(path)
-    digest = sha256_of(path)
-    _list_digest(path, digest)
-    return digest
-
-
-def _list_digest(path: Path, digest: str) -> None:
-    """Put the file's line into ``SHA256SUMS`` (the format of ``sha256sum``), in place of an older one."""
-    sums = path.parent / CHECKSUMS
-    lines = sums.read_text("utf-8").splitlines() if sums.exists() else []
-    others = [line for line in lines if line and split_sum(line)[1] != path.name]
-    sums.write_text("\n".join(sorted([*others, f"{digest}  {path.name}"], key=str.split)) + "\n", "utf-8")
+    return list_digest(path)

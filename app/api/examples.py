@@ -50,6 +50,7 @@ _MODEL = ModelResponse.model_validate(
         "card": _CARD,
         "sha256": PREDICTION["model"]["sha256"],
         "devices": ["cpu"],
+        "predicts": "ONNX Runtime 1.23.2",
         "layers": ["Mixed_6e", "Mixed_7c"],
     }
 ).model_dump(mode="json")

@@ -70,4 +70,10 @@ async def reload(service: WarmService, wish: Annotated[ReloadRequest, Depends(_w
 def _described(answering: Model) -> ModelResponse:
     devices = [str(copy.device) for copy in answering.copies]
     layers = list(answering.layers)
-    return ModelResponse(card=answering.card, sha256=answering.sha256, devices=devices, layers=layers)
+    return ModelResponse(
+        card=answering.card,
+        sha256=answering.sha256,
+        devices=devices,
+        predicts=answering.predicts,
+        layers=layers,
+    )

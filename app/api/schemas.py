@@ -227,6 +227,10 @@ class ModelResponse(_Answer):
     card: Card
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", examples=[_SHA256])
     devices: list[str] = Field(examples=[["cpu"]], description="each has a copy of the network")
+    predicts: str = Field(
+        examples=["ONNX Runtime 1.23.2"],
+        description="what computes predictions; if TorchScript does in place of a graph beside it, why",
+    )
     layers: list[str] = Field(
         examples=[["Mixed_6e", "Mixed_7c"]],
         description="inner layers that POST /explain can dream of; none if the checkpoint does not show them",

@@ -157,6 +157,7 @@ class ModelInfo:
         sha256: names it without doubt.
         labels: the emotions it knows, in the order of every distribution.
         devices: where the service computes.
+        predicts: what computes predictions there.
         layers: inner layers that an explanation can be of.
         card: all that the checkpoint says of itself: training data and its terms, scores, limits.
     """
@@ -166,6 +167,7 @@ class ModelInfo:
     sha256: str
     labels: tuple[str, ...]
     devices: tuple[str, ...]
+    predicts: str
     layers: tuple[str, ...]
     card: Mapping[str, Any]
 

@@ -122,6 +122,7 @@ def model(response: httpx.Response) -> ModelInfo:
         sha256=str(body["sha256"]),
         labels=tuple(map(str, card["labels"])),
         devices=tuple(map(str, body["devices"])),
+        predicts=str(body.get("predicts", "")),  # neither did one from before say this
         layers=tuple(map(str, body.get("layers", ()))),  # a service from before has none
         card=card,
     )

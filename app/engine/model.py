@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import torch
-
     from app.card import Card
+    from app.devices import Device
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +39,26 @@ class Model:
         return self.copies[0].layers
 
     @property
+    def predicts(self) -> str:
+        """What computes predictions, in words."""
+        return self.copies[0].predicts
+
+    @property
     def sha256(self) -> str:
         """Hexadecimal digest of the checkpoint's file."""
         return self.copies[0].sha256
 
 
-def load_model(path: Path, devices: Sequence[torch.device]) -> Model:
+def load_model(path: Path, devices: Sequence[Device]) -> Model:
     """Verify and load a checkpoint onto each device.
 
     Raises:
         CheckpointError: see `app.checkpoint.load`.
     """
-    return Model(tuple(load(path, device) for device in devices))
+    return Model(tuple(load(path, each.torch, threads=each.threads, cpus=each.cpus) for each in devices))
 
 
-async def load_model_apart(path: Path, devices: Sequence[torch.device]) -> Model:
+async def load_model_apart(path: Path, devices: Sequence[Device]) -> Model:
     """`load_model`, in a thread of its own that ends with it. Raises what it does.
 
     OpenMP keeps a team of threads for every thread that ever computed with it, for as long as that one lives.

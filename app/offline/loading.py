@@ -38,4 +38,4 @@ def load(settings: Settings, *, one_device: bool = False) -> Loaded:
     devices = choose_devices(settings.device, settings.threads)
     if one_device:
         devices = devices[:1]
-    return Loaded(load_model(settings.checkpoint, [device.torch for device in devices]), devices)
+    return Loaded(load_model(settings.checkpoint, devices), devices)

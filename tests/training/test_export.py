@@ -9,7 +9,8 @@ from torch import nn
 from app.checkpoint import CHECKSUMS, Checkpoint, load, sha256_of
 from tests.tiny import tiny_card
 from tests.training.colours import scenes, settle
-from training.export import _list_digest, fold_batch_norm, write
+from training.checksums import list_digest
+from training.export import fold_batch_norm, write
 from training.inception import BLOCKS, EmotionInception
 
 if TYPE_CHECKING:
@@ -151,10 +152,13 @@ def test_checksums_are_told_apart_by_the_whole_name(tmp_path: Path) -> None:
     kept = [f"{'a' * 64}  not mine.pt", f"{'b' * 64} *another.pt"]
     old = [f"{'c' * 64} *mine.pt", ""]  # as `sha256sum --binary` writes it
     sums.write_text("\n".join([*kept, *old]))
-    _list_digest(tmp_path / "mine.pt", "d" * 64)
-    assert sorted(sums.read_text().splitlines()) == sorted([*kept, f"{'d' * 64}  mine.pt"])
+    (tmp_path / "mine.pt").write_bytes(b"mine")
+    digest = list_digest(tmp_path / "mine.pt")
+    assert sorted(sums.read_text().splitlines()) == sorted([*kept, f"{digest}  mine.pt"])
 
 
 def test_a_list_of_checksums_is_begun(tmp_path: Path) -> None:
-    _list_digest(tmp_path / "mine.pt", "d" * 64)
-    assert (tmp_path / CHECKSUMS).read_text() == f"{'d' * 64}  mine.pt\n"
+    (tmp_path / "mine.pt").write_bytes(b"mine")
+    digest = list_digest(tmp_path / "mine.pt")
+    assert (tmp_path / CHECKSUMS).read_text() == f"{digest}  mine.pt\n"
+    assert digest == sha256_of(tmp_path / "mine.pt")

@@ -1,0 +1,105 @@
+"""The graph beside a checkpoint that `app.compiled` predicts with: operations without weights.
+
+The TorchScript file alone is enough to make it. Its operations are written down while it looks at two
+pictures, which gives a graph for any number of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from onnx import TensorProto, numpy_helper
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from app.checkpoint import CheckpointError, with_compiled
+from app.compiled import SUFFIX, CannotCompile, Compiled, mark
+from training.checksums import list_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from app.checkpoint import Checkpoint
+
+_MOST = 4096  # pictures in a batch that the graph is promised for; it does not ask
+_PLACE = "the checkpoint"  # where ONNX is told that a weight is; it is given each before it looks there
+
+
+def compile_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
+    """Write the graph beside the checkpoint at `path`, list its digest, and return where it is.
+
+    Raises:
+        CheckpointError: the network cannot be compiled, or would give other answers.
+    """
+    weights = checkpoint.network.state_dict()
+    try:
+        graph = _without_weights(onnx_of(checkpoint).model_proto, weights)
+    except Exception as error:  # whatever the network does that cannot be written down
+        raise CheckpointError(f"{path} cannot be compiled: {type(error).__name__}: {error}") from error
+    try:
+        compiled = Compiled(graph, weights, threads=torch.get_num_threads())
+        with_compiled(checkpoint, compiled)
+    except CannotCompile as error:
+        raise CheckpointError(f"{path} cannot be compiled: {error}") from error
+    beside = path.with_suffix(SUFFIX)
+    partial = beside.with_suffix(".partial")
+    partial.write_bytes(graph)
+    partial.replace(beside)
+    list_digest(beside)
+    return beside
+
+
+def exported(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
+    """What the network says of pictures, their novelty included, as a graph of torch's operations."""
+    side = checkpoint.card.input_size
+    pictures = torch.zeros((2, 3, side, side), dtype=torch.uint8).to(memory_format=torch.channels_last)
+    network = checkpoint.network
+    judge = network if checkpoint.card.abstain is None else network.judge
+
+    def judging(pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        answer = judge(pictures)
+        return answer if isinstance(answer, tuple) else (answer,)
+
+    with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+        graph = make_fx(judging, pre_dispatch=True)(pictures)
+        count = torch.export.Dim("count", min=1, max=_MOST)
+        return torch.export.export(graph, (pictures,), dynamic_shapes=({0: count},))
+
+
+def onnx_of(checkpoint: Checkpoint) -> torch.onnx.ONNXProgram:
+    """The same in ONNX's words, with the weights."""
+    program = torch.onnx.export(exported(checkpoint), dynamo=True, verbose=False)
+    if program is None:
+        raise RuntimeError("torch wrote no ONNX program")
+    return program
+
+
+def _without_weights(model: onnx.ModelProto, weights: Mapping[str, torch.Tensor]) -> bytes:
+    """The model with the checkpoint's names for its weights, in place of them; constants of its own stay."""
+    names = {_content(weight.contiguous().numpy()): name for name, weight in weights.items()}
+    renamed: dict[str, str] = {}
+    for tensor in model.graph.initializer:
+        if (name := names.get(_content(numpy_helper.to_array(tensor)))) is None:
+            continue
+        renamed[tensor.name] = mark(name)
+        tensor.name = mark(name)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=_PLACE)
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")  # which say where in this machine's files torch is
+    model.graph.ClearField("value_info")
+    model.graph.ClearField("metadata_props")
+    model.ClearField("metadata_props")
+    written: bytes = model.SerializeToString()
+    return written
+
+
+def _content(values: NDArray[Any]) -> tuple[object, ...]:
+    return values.dtype, values.shape, values.tobytes()
