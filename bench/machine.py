@@ -39,10 +39,10 @@ def version(python: Path, package: str) -> str:
     return done.stdout.strip()
 
 
-def commit() -> str:
-    """Of the working tree, with a plus if it has changes."""
+def commit(checkout: Path | None = None) -> str:
+    """Of a working tree, this one if none is given, with a plus if it has changes."""
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=checkout)  # noqa: S603
     return done.stdout.strip() or "unknown"
 
 
