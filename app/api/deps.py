@@ -82,12 +82,12 @@ def make_service(settings: Settings, model: Model, devices: Sequence[Device], me
     )
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _warm_service(service: Annotated[Service, Depends(_service)]) -> Service:
+async def _warm_service(service: Annotated[Service, Depends(_service)]) -> Service:
     if not service.engine.ready:
         raise NotReady("the network is warming up, or the service is stopping")
     return service
@@ -100,7 +100,7 @@ WarmService = Annotated[Service, Depends(_warm_service)]
 """The service, once it answers; before, `NotReady` is raised, and the upload is not even read."""
 
 
-def request_id(request: Request) -> str:
+async def request_id(request: Request) -> str:
     """The id that the outermost middleware gave the request."""
     given: str = request.state.request_id
     return given

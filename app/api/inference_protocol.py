@@ -106,7 +106,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _named(service: AnyService, model_name: str, model_version: str | None = None) -> Model:
+async def _named(service: AnyService, model_name: str, model_version: str | None = None) -> Model:
     """The served model, if that is what the path names.
 
     Raises:
