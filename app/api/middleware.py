@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import time
 import uuid
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 REQUEST_ID = "X-Request-ID"
 LINGER_SECONDS = 2.0
+SHORT_BODY = 1024 * 1024
+SOON_SECONDS = 0.01
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -80,6 +83,9 @@ class UnreadBody:
     Closing at once would reset the connection, and the client would lose the answer with it. Reading to the
     end would let an endless body hold the connection. So the rest is thrown away for a moment
     (`LINGER_SECONDS`), as nginx does with ``lingering_close``.
+
+    The rest of a short body has mostly come by then, and an answer may wait for it for `SOON_SECONDS`. Then
+    the connection stays open, since a new one would cost both sides more than the whole refusal.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -87,34 +93,49 @@ class UnreadBody:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; those without a body pass unseen."""
-        if scope["type"] != "http" or not _announces_body(scope):
+        if scope["type"] != "http" or not (length := _body_length(scope)):
             await self.app(scope, receive, send)
             return
-        unread = True
+        body = _Body(receive)
         held_back: Message | None = None
-
-        async def watch() -> Message:
-            nonlocal unread
-            message = await receive()
-            unread = message["type"] == "http.request" and message.get("more_body", False)
-            return message
 
         async def send_and_close(message: Message) -> None:
             nonlocal held_back
-            if unread and message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Connection"] = "close"
-            elif unread and not message.get("more_body", False):
+            if body.unread and message["type"] == "http.response.start":
+                if length <= SHORT_BODY:
+                    await body.throw_away(SOON_SECONDS)
+                if body.unread:
+                    MutableHeaders(scope=message)["Connection"] = "close"
+            elif body.unread and not message.get("more_body", False):
                 held_back = {**message, "body": b""}
                 message = {**message, "more_body": True}
             await send(message)
 
-        await self.app(scope, watch, send_and_close)
+        await self.app(scope, body.receive, send_and_close)
         if held_back is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_SECONDS):
-                    while unread:
-                        await watch()
+            await body.throw_away(LINGER_SECONDS)
             await send(held_back)
+
+
+class _Body:
+    """A request's body, and whether any of it may still come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.unread = True
+        self._receive = receive
+
+    async def receive(self) -> Message:
+        """The next part, or that the client has left."""
+        message = await self._receive()
+        self.unread = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def throw_away(self, seconds: float) -> None:
+        """Read to the end, for so long at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.unread:
+                    await self.receive()
 
 
 def _choose_id(scope: Scope) -> str:
@@ -122,9 +143,17 @@ def _choose_id(scope: Scope) -> str:
     return given if _ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _announces_body(scope: Scope) -> bool:
-    headers = Headers(scope=scope)
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+def _body_length(scope: Scope) -> float:
+    """Bytes that are announced; infinity if they are not counted, or are not sent before we ask for them."""
+    length, asks = 0.0, False
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return math.inf
+        if name == b"content-length":
+            length = float(value)
+        elif name == b"expect":
+            asks = True
+    return math.inf if length and asks else length
 
 
 def _facts(scope: Scope, status: int | None, seconds: float) -> dict[str, Any]:
