@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 300
 """Characters kept of an exception's message: enough to diagnose, too few to hold a picture."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # json.dumps would make one for each line
 _requests = logging.getLogger("deepemotion.request")
 _failures = logging.getLogger("deepemotion.failure")
 
@@ -38,7 +39,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1] is not None:
             line |= describe(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _encode(line)
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -21,6 +21,7 @@ SECURITY = {
     "Cache-Control": "no-store",  # an answer tells of somebody's photo
 }
 """Of an answer that says nothing else itself, as the pages do."""
+_RAW = [(name.lower().encode(), value.encode()) for name, value in SECURITY.items()]
 
 _DOCUMENTATION = (
     # Swagger and ReDoc start by a script in the page, and ReDoc searches in a worker of its own making.
@@ -61,12 +62,13 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
                 if path in _DOCUMENTATION_PATHS:
-                    headers["Content-Security-Policy"] = _DOCUMENTATION
-                for name, value in SECURITY.items():
-                    if name != "Cache-Control" or not path.startswith(_FILES):
-                        headers.setdefault(name, value)
+                    MutableHeaders(scope=message)["Content-Security-Policy"] = _DOCUMENTATION
+                kept = {name for name, _ in message["headers"]}
+                if path.startswith(_FILES):
+                    kept.add(b"cache-control")
+                added = [header for header in _RAW if header[0] not in kept]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
