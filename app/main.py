@@ -28,6 +28,7 @@ from app.api import headers as security_headers
 from app.api.access import identified
 from app.api.deps import Service, make_service
 from app.api.middleware import RequestRecord, UnreadBody
+from app.api.overload import NoRoom
 from app.checkpoint import CheckpointError
 from app.devices import choose_devices
 from app.engine import load_model_apart
@@ -72,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(route.router)
     for route in (predict, explain, batch):  # the first two also under a version, for those who build on it
         app.include_router(route.router, prefix="/v1", dependencies=known)
+    app.add_middleware(NoRoom)  # innermost: a refusal is recorded and traced as the route's own
     if spans is not None:
         app.add_middleware(Tracing, provider=spans)
     page.install(app)

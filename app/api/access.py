@@ -16,7 +16,7 @@ ACCESS_ERRORS: tuple[type[Exception], ...] = (KeyNeeded, KeysError)
 LIMITED_ERRORS = (*ACCESS_ERRORS, TooOften)
 """The same of a route that takes pictures, and is limited by `app.api.rates`."""
 
-_API = HTTPBearer(
+API_KEY = HTTPBearer(
     auto_error=False, scheme_name="ApiKey", description="an API key, if the service asks for one"
 )
 _ADMIN = HTTPBearer(
@@ -27,7 +27,7 @@ _ADMIN = HTTPBearer(
 async def identified(
     request: Request,
     service: AnyService,
-    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_API)],
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(API_KEY)],
 ) -> None:
     """Let nobody pass without a key, if there are any, and note for the log whose it is.
 

@@ -95,15 +95,16 @@ def install(app: FastAPI) -> None:
     """Have every error of the table, of the framework and of a lost client answered in this form."""
     for error_class in (*TABLE, HTTPException):
         if error_class is not Exception:  # left to the outermost middleware, which knows the request id
-            app.add_exception_handler(error_class, _handle)
+            app.add_exception_handler(error_class, handle)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
 
 
-async def _handle(request: Request, error: Exception) -> Response:
+async def handle(request: Request, error: Exception) -> Response:
+    """Answer an error of the table or of the framework, as the request's path has it."""
     request_id: str = request.state.request_id
     if not isinstance(error, HTTPException) and kind_of(type(error)).fixed_detail:
         log_failure(error, request_id)  # the log says what the client is not told
-    if request.url.path.startswith(OIP):
+    if request.scope["path"].startswith(OIP):  # `url` would be put together first
         return _protocol_error(error, request_id)
     return problem_response(error, request_id)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from app.devices import Device
+    from app.engine.errors import QueueFull
     from app.engine.limits import EngineLimits, Kind
     from app.engine.model import Model
     from app.metrics import Metrics
@@ -93,6 +94,10 @@ class Engine:
             EngineStopped: nothing is taken now.
         """
         self._lines.check_room(kind, deadline)
+
+    def refusal(self, kind: Kind, *, deadline: float) -> QueueFull | None:
+        """What `check_room` would raise now for want of room; it is not counted."""
+        return self._lines.refusal(kind, deadline)
 
     @contextmanager
     def place(

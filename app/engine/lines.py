@@ -82,6 +82,11 @@ class Lines:
         with self.changed:
             self._check_room(kind, deadline)
 
+    def refusal(self, kind: Kind, deadline: float) -> QueueFull | None:
+        """What `hold` would raise now for want of room; nothing is counted."""
+        with self.changed:
+            return self._refusal(kind, deadline) if self.accepting else None
+
     def hold(self, kind: Kind, deadline: float) -> None:
         """Take a place; `release` gives it back.
 
@@ -197,13 +202,18 @@ class Lines:
     def _check_room(self, kind: Kind, deadline: float) -> None:
         if not self.accepting:
             raise EngineStopped(_CLOSED)
+        refusal = self._refusal(kind, deadline)
+        if refusal is not None:
+            self._metrics.shed.labels(kind).inc()
+            raise refusal
+
+    def _refusal(self, kind: Kind, deadline: float) -> QueueFull | None:
         ahead, each = self._held[kind], self._seconds[kind] / self._open
         budget = _MARGIN * (deadline - self.clock())
         if ahead >= self._most[kind]:
-            self._metrics.shed.labels(kind).inc()
-            raise QueueFull(f"as many {kind}s are under way as may be: {ahead}", ahead * each)
+            return QueueFull(f"as many {kind}s are under way as may be: {ahead}", ahead * each)
         # An engine with nothing to do refuses nobody, so that a bad estimate cannot shut it for ever.
         if ahead and (expected := (ahead + 1) * each) > budget:
-            self._metrics.shed.labels(kind).inc()
             message = f"the answer would come after its deadline; {kind}s ahead: {ahead}"
-            raise QueueFull(message, expected - budget)
+            return QueueFull(message, expected - budget)
+        return None
