@@ -8,10 +8,14 @@ wherever there is no such graph, nothing to run it, or an answer that differs.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-import onnxruntime
 import torch
+
+# Read when it is imported: without this, some releases report to their makers, and leave a file behind.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def card(*, json: AsJson = False, checkpoint: Checkpoint = None) -> None:
     """Show what a checkpoint says of itself: emotions, training data and its terms, scores, limits.
 
-    With --json: the card, the file's sha256 and the inner layers that it shows, as in GET /v1/model.
+    With --json: the card, the file's sha256, what predicts and the inner layers, as in GET /v1/model.
     """
     settings = settings_from(checkpoint=checkpoint)
     with refusals():
@@ -24,7 +24,9 @@ def card(*, json: AsJson = False, checkpoint: Checkpoint = None) -> None:
         loaded = load(settings.checkpoint, torch.device("cpu"))
     if json:
         card = loaded.card.model_dump(mode="json")
-        print_json({"card": card, "sha256": loaded.sha256, "layers": loaded.layers})
+        print_json(
+            {"card": card, "sha256": loaded.sha256, "predicts": loaded.predicts, "layers": loaded.layers}
+        )
         return
     _print_facts(loaded.card, loaded.sha256)
     _print_scores(loaded.card)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -134,6 +137,25 @@ def test_network_that_cannot_be_written_down(tmp_path: Path, capsys: pytest.Capt
     assert main(["compile", str(path)]) == 1
     assert "cannot be compiled" in capsys.readouterr().err
     assert not path.with_suffix(SUFFIX).exists()
+
+
+_CHILD = """
+import sys, time
+from pathlib import Path
+import torch
+from app.checkpoint import load
+assert load(Path(sys.argv[1]), torch.device("cpu")).compiled is not None
+time.sleep(1)
+"""
+
+
+def test_onnx_runtime_reports_to_nobody(path: Path, tmp_path: Path) -> None:
+    places = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    env = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | places
+    env["OMP_NUM_THREADS"] = "1"
+    subprocess.run([sys.executable, "-c", _CHILD, str(path)], env=env, check=True)
+    left = [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if "torch" not in str(file)]
+    assert left == []  # with telemetry there is a session's file
 
 
 def _pictures(count: int) -> NDArray[np.uint8]:
