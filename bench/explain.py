@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from app.checkpoint import load
+from app.engine.device import warm_up
 from app.explain.dream import QUICK, THOROUGH
 from bench import machine
 from bench.explanations.faithfulness import POINTS, areas, road
@@ -63,6 +64,8 @@ def main(words: Sequence[str] | None = None) -> int:
         replace_section("explanation-speed", section)
         print(section)
         return 0
+    for piece in warm_up(checkpoint, 1):  # as the service does: TorchScript's first passes round otherwise
+        piece()
     python = twin(checkpoint)
     strange = randomised(python, chosen.seed)
     known = read([chosen.log])
