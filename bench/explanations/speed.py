@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ def speed(checkpoint: Checkpoint, threads: int) -> str:
     pixels = np.random.default_rng(0).integers(0, 256, (3, side, side), dtype=np.uint8)
     kinds: dict[str, Callable[[], object]] = {
         "one prediction": partial(probabilities, checkpoint, pixels[np.newaxis]),
+        "one by the network that is dreamed with": partial(
+            probabilities, replace(checkpoint, compiled=None), pixels[np.newaxis]
+        ),
         "quick": partial(_dream, checkpoint, pixels, QUICK),
         "thorough": partial(_dream, checkpoint, pixels, THOROUGH),
         f"quick, of layer {LAYER}": partial(_dream, checkpoint, pixels, QUICK, LAYER),
@@ -51,15 +55,16 @@ def speed(checkpoint: Checkpoint, threads: int) -> str:
             seconds[name].append(_seconds(run))
     medians = {name: median(each[2:]) for name, each in seconds.items()}
     alone, together = asyncio.run(_eight(checkpoint, threads))
+    served, dreamed = list(medians.values())[:2]
     rows = [
-        (name, f"{1000 * took:.0f} ms", f"{took / medians['one prediction']:.1f}")
+        (name, f"{1000 * took:.0f} ms", f"{took / served:.1f}", f"{took / dreamed:.1f}")
         for name, took in medians.items()
     ]
     rows += [
-        (f"{TOGETHER} quick ones, one after the other", f"{1000 * alone / TOGETHER:.0f} ms each", ""),
-        (f"{TOGETHER} quick ones at once", f"{1000 * together / TOGETHER:.0f} ms each", ""),
+        (f"{TOGETHER} quick ones, one after the other", f"{1000 * alone / TOGETHER:.0f} ms each", "", ""),
+        (f"{TOGETHER} quick ones at once", f"{1000 * together / TOGETHER:.0f} ms each", "", ""),
     ]
-    head = ("explanation", "time", "in predictions")
+    head = ("explanation", "time", "in predictions", "in passes of the network that is dreamed with")
     ratio = f"At once, each costs {together / alone:.2f} of what it costs alone."
     taken = f"Others took {100 * watch.taken().others:.1f} % of the machine meanwhile; {threads} threads."
     return f"{table(head, rows)}\n\n{ratio} {taken}\n"
