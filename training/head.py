@@ -25,16 +25,20 @@ ITERATIONS = 80
 _FLAT = 1e-3  # a feature that hardly varies is not blown up
 
 
-class Headed(Protocol):
-    """A network whose last layer can be fitted alone."""
-
-    head: nn.Linear
+class Seeing(Protocol):
+    """A network that turns pictures into features."""
 
     def eval(self) -> Self:
         """Evaluation mode."""
 
     def features(self, pictures: Tensor) -> Tensor:
-        """What the last layer reads, ``[N, F]``."""
+        """Of pictures, ``[N, F]``: what a last layer reads."""
+
+
+class Headed(Protocol):
+    """A network whose last layer can be fitted alone."""
+
+    head: nn.Linear
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class HeadFit:
 
 
 @torch.no_grad()
-def extract(network: Headed, batches: Iterable[Sample], device: torch.device) -> tuple[Tensor, Tensor]:
+def extract(network: Seeing, batches: Iterable[Sample], device: torch.device) -> tuple[Tensor, Tensor]:
     """Pooled features ``[N, F]`` and targets ``[N, K]``, on the CPU; several processes share the work."""
     network.eval()
     own = [

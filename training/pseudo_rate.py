@@ -3,20 +3,24 @@
 Rated pictures are few; pictures are not. Several ImageNet networks look at both sets, a last layer on what
 they see together learns from the rated ones, and what it predicts of the others is a table of agreement
 levels that `fit` can learn from like any other (pseudo-labels: Lee 2013; distillation: Hinton et al. 2015,
-arXiv 1503.02531). The rated pictures that it may learn from stand in the table as they were rated; those that
-are kept for choosing and for the test do not.
+arXiv 1503.02531). The pictures that a set keeps for choosing and for the test do not stand in the table.
+
+Where the other pictures have raters too, `of_both` lets each set's raters speak of all pictures, so that one
+trunk can be taught for both.
 """
 
 from __future__ import annotations
 
 import csv
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.affective_set import DataError
 from training.head import HeadFit, extract, fit_head
 from training.pictures import RatedPictures, batches
 
@@ -27,66 +31,154 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.affective_set import AffectiveSet, Partition
+    from training.fit_settings import Precision
     from training.teacher import Teacher
 
 BATCH = 16
 
 
 class Panel(nn.Module):
-    """Teachers that look together, under one last layer.
+    """Teachers that look together.
 
     Args:
         teachers: whose pooled features are read side by side.
-        labels: K, the number of emotions.
+        side: of the square pictures that they see, in pixels.
+        precision: of their convolutions.
     """
 
-    def __init__(self, teachers: Sequence[Teacher], labels: int) -> None:
+    def __init__(self, teachers: Sequence[Teacher], *, side: int, precision: Precision = "float32") -> None:
         super().__init__()
         self.teachers = nn.ModuleList(teachers)
-        self.head = nn.Linear(sum(teacher.channels for teacher in teachers), labels)
+        self.width = sum(teacher.channels for teacher in teachers)
+        self.side = side
+        self.precision = precision
 
     def features(self, pictures: Tensor) -> Tensor:
         """``[N, F]`` of pictures ``[N, 3, H, W]`` in 0..255."""
-        return torch.cat([teacher(pictures).mean((2, 3)) for teacher in self.teachers], dim=1)
+        reduced = self.precision == "bfloat16"
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=reduced):
+            return torch.cat([teacher(pictures).float().mean((2, 3)) for teacher in self.teachers], dim=1)
+
+    def look(
+        self, pictures: AffectiveSet, indices: NDArray[np.int64], device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Features ``[N, F]`` and agreement ``[N, K]`` of some pictures of a set, on the CPU."""
+        self.to(device)
+        shown = RatedPictures(pictures, indices, side=self.side)
+        return extract(self, batches(shown, batch=BATCH), device)
 
 
-def learn(
-    panel: Panel, rated: AffectiveSet, partition: Partition, *, side: int, device: torch.device
-) -> HeadFit:
-    """Fit the panel's last layer to the training part, its penalty to the validation part."""
-    seen = [_seen(panel, rated, part, side, device) for part in (partition.train, partition.validation)]
-    return fit_head(panel.cpu(), *seen)
+class Opinion(nn.Module):
+    """One set's raters, as far as a last layer on what a panel sees can speak for them.
 
-
-@torch.no_grad()
-def predict(panel: Panel, pictures: AffectiveSet, *, side: int, device: torch.device) -> NDArray[np.float64]:
-    """Agreement levels ``[N, K]`` for every picture of a set; its own are not looked at."""
-    features, _ = _seen(panel, pictures, np.arange(len(pictures)), side, device)
-    shares = torch.softmax(panel.head.cpu()(features).double(), dim=1)
-    return np.asarray(shares)
-
-
-def write_table(
-    path: Path, rated: AffectiveSet, partition: Partition, others: AffectiveSet, shares: NDArray[np.float64]
-) -> int:
-    """Write the table for the source ``cap_d``, and return its number of pictures.
-
-    Pictures are named by their way from the table, so both move together.
+    Args:
+        width: F, the number of the panel's features.
+        labels: K, the number of emotions.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    here = path.parent.resolve()
-    rows = [(rated.pictures[i], rated.agreement[i]) for i in partition.train]
-    rows += zip(others.pictures, shares, strict=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["picture", *rated.labels])
-        for picture, levels in rows:
-            writer.writerow([os.path.relpath(picture.resolve(), here), *np.round(levels, 6)])
-    return len(rows)
+
+    def __init__(self, width: int, labels: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, labels)
+
+    @torch.no_grad()
+    def shares(self, seen: Tensor) -> NDArray[np.float64]:
+        """Agreement levels ``[N, K]`` of pictures with the features ``[N, F]``."""
+        return np.asarray(torch.softmax(self.head(seen).double(), dim=1))
 
 
-def _seen(
-    panel: Panel, pictures: AffectiveSet, indices: NDArray[np.int64], side: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    panel.to(device)
-    return extract(panel, batches(RatedPictures(pictures, indices, side=side), batch=BATCH), device)
+def learn(training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> tuple[Opinion, HeadFit]:
+    """Fit a last layer to features and agreement, its penalty to the validation part."""
+    opinion = Opinion(training[0].shape[1], training[1].shape[1])
+    return opinion, fit_head(opinion, training, validation)
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoRated:
+    """Rows of the table.
+
+    Attributes:
+        labels: K names of columns.
+        pictures: N files.
+        agreement: ``[N, K]``; rows sum to 1.
+        found: the last layers that were fitted, by the set that they learned from.
+    """
+
+    labels: tuple[str, ...]
+    pictures: tuple[Path, ...]
+    agreement: NDArray[np.float64]
+    found: dict[str, HeadFit]
+
+    def write(self, path: Path) -> None:
+        """The table for the source ``cap_d``. Pictures are named by their way from it: both move together."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        here = path.parent.resolve()
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["picture", *self.labels])
+            for picture, levels in zip(self.pictures, self.agreement, strict=True):
+                writer.writerow([os.path.relpath(picture.resolve(), here), *np.round(levels, 6)])
+
+
+def of_others(
+    panel: Panel, rated: AffectiveSet, partition: Partition, others: AffectiveSet, *, device: torch.device
+) -> PseudoRated:
+    """The training part as it was rated, and what its raters would say of all other pictures.
+
+    The other pictures' own labels are not looked at.
+    """
+    parts = (partition.train, partition.validation)
+    opinion, found = learn(*(panel.look(rated, part, device) for part in parts))
+    seen, _ = panel.look(others, np.arange(len(others)), device)
+    return PseudoRated(
+        rated.labels,
+        (*_chosen(rated, partition), *others.pictures),
+        np.concatenate([rated.agreement[partition.train], opinion.shares(seen)]),
+        {rated.name: found},
+    )
+
+
+def of_both(
+    panel: Panel,
+    sets: tuple[AffectiveSet, AffectiveSet],
+    partitions: tuple[Partition, Partition],
+    *,
+    own: float,
+    device: torch.device,
+) -> PseudoRated:
+    """The training parts of two sets, each picture rated by the raters of both.
+
+    Each set has half of a row. The half of a picture's own raters is blended of what they said and what is
+    predicted of them, which is steadier than one label or few votes.
+
+    Args:
+        panel: that looks at the pictures.
+        sets: with different names.
+        partitions: of the sets; only the training parts get into the table.
+        own: share of what a picture's own raters said, 0 to 1.
+        device: for the panel.
+
+    Raises:
+        DataError: the sets have one name, or the share is none.
+    """
+    if not 0 <= own <= 1:
+        raise DataError(f"a picture's own raters cannot have a share of {own:g}; it lies between 0 and 1")
+    if sets[0].name == sets[1].name:
+        raise DataError(f"both sets are named {sets[0].name}, so their emotions cannot be told apart")
+    seen = [panel.look(rated, part.train, device) for rated, part in zip(sets, partitions, strict=True)]
+    features = torch.cat([features for features, _ in seen])
+    found: dict[str, HeadFit] = {}
+    columns, labels, start = [], [], 0
+    for rated, part, training in zip(sets, partitions, seen, strict=True):
+        opinion, found[rated.name] = learn(training, panel.look(rated, part.validation, device))
+        shares = opinion.shares(features)
+        rows = slice(start, start + len(part.train))
+        shares[rows] = own * rated.agreement[part.train] + (1 - own) * shares[rows]
+        columns.append(shares / len(sets))
+        labels += [f"{rated.name} {label}" for label in rated.labels]
+        start = rows.stop
+    pictures = [picture for each in zip(sets, partitions, strict=True) for picture in _chosen(*each)]
+    return PseudoRated(tuple(labels), tuple(pictures), np.concatenate(columns, axis=1), found)
+
+
+def _chosen(rated: AffectiveSet, partition: Partition) -> tuple[Path, ...]:
+    return tuple(rated.pictures[i] for i in partition.train)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from app.api.deps import Service
 
 PREDICTION = 1
-EXPLANATION = {"quick": 11, "thorough": 35}
-"""Units of one emotion's map. Five gradients take the time of ten to eleven predictions, as
-`app.explain.dream` says, and sixteen take sixteen fifths of that."""
+EXPLANATION = {"quick": 13, "thorough": 42}
+"""Units of one emotion's map. Five gradients take the time of thirteen predictions by ONNX Runtime, as
+``python -m bench.explain --speed`` measures, and sixteen take sixteen fifths of that."""
 MOST_CLIENTS = 10_000
 """Buckets that are kept, of about 200 bytes each; the one that was longest unused is forgotten first."""
 

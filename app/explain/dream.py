@@ -78,7 +78,7 @@ class DreamSettings:
 
 
 QUICK = DreamSettings()
-"""Five gradients, which take the time of ten to eleven predictions."""
+"""Five gradients, which take the time of six to seven passes of the network without gradients."""
 THOROUGH = DreamSettings(steps=(6, 1), mirrored=True)
 """Sixteen gradients: a finer path, and the mean of the picture and its mirror image."""
 DEFAULTS = QUICK

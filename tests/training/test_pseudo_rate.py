@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.colours import LABELS, SIDE, colour_set, draw_folder, parts
-from training.pseudo_rate import Panel, learn, predict, write_table
+from training.affective_set import DataError
+from training.pseudo_rate import Panel, of_both, of_others
 from training.sources import SourceOptions, load
 from training.teacher import Teacher
 
@@ -32,7 +33,7 @@ class Colours(nn.Module):
 @pytest.fixture
 def panel() -> Panel:
     teachers = [Teacher(Colours(), 3, mean=(mean,) * 3, std=(0.1,) * 3) for mean in (0.0, 0.5)]
-    return Panel(teachers, len(LABELS))
+    return Panel(teachers, side=SIDE)
 
 
 @pytest.fixture
@@ -41,38 +42,70 @@ def rated(colour_folder: Path) -> AffectiveSet:
 
 
 @pytest.fixture
+def others(tmp_path: Path) -> AffectiveSet:
+    return replace(colour_set(draw_folder(tmp_path / "others"), agreement=1.0), name="others")
+
+
+@pytest.fixture
 def partition(rated: AffectiveSet) -> Partition:
     return parts(rated, train=6, validation=2)
 
 
 def test_pictures_that_nobody_rated_get_what_the_raters_would_say(
-    panel: Panel, rated: AffectiveSet, partition: Partition, tmp_path: Path
+    panel: Panel, rated: AffectiveSet, partition: Partition, others: AffectiveSet
 ) -> None:
-    others = colour_set(draw_folder(tmp_path / "others"), agreement=1.0)
-    truth = others.dominant
-    found = learn(panel, rated, partition, side=SIDE, device=CPU)
-    assert found.validation_loss < 0.8  # chance is 1.1
     blank = replace(others, agreement=np.full_like(others.agreement, 1 / len(LABELS)))  # cannot be copied
-    shares = predict(panel, blank, side=SIDE, device=CPU)
-    assert (shares.argmax(axis=1) == truth).mean() > 0.9
-    assert shares.sum(axis=1) == pytest.approx(1)
+    made = of_others(panel, rated, partition, blank, device=CPU)
+    assert made.found[rated.name].validation_loss < 0.8  # chance is 1.1
+    own = len(partition.train)
+    assert made.labels == LABELS
+    assert made.agreement[:own] == pytest.approx(rated.agreement[partition.train])
+    assert (made.agreement[own:].argmax(axis=1) == others.dominant).mean() > 0.9
+    assert made.agreement.sum(axis=1) == pytest.approx(1)
 
 
-def test_the_table_has_the_training_part_as_rated_and_the_others_as_predicted(
-    rated: AffectiveSet, partition: Partition, tmp_path: Path
+def test_the_table_has_the_training_part_and_the_others(
+    panel: Panel, rated: AffectiveSet, partition: Partition, others: AffectiveSet, tmp_path: Path
 ) -> None:
-    others = colour_set(draw_folder(tmp_path / "others"))
-    shares = np.tile([0.25, 0.25, 0.5], (len(others), 1))
     path = tmp_path / "tables" / "pseudo.csv"
-    assert write_table(path, rated, partition, others, shares) == len(partition.train) + len(others)
+    made = of_others(panel, rated, partition, others, device=CPU)
+    made.write(path)
     read = load("cap_d", path, SourceOptions(near_duplicates=False))
     assert read.labels == LABELS
     assert [picture.resolve() for picture in read.pictures] == [
         *(rated.pictures[i].resolve() for i in partition.train),
         *(picture.resolve() for picture in others.pictures),
     ]
-    split = len(partition.train)
-    assert read.agreement[:split] == pytest.approx(rated.agreement[partition.train])
-    assert read.agreement[split:] == pytest.approx(shares)
+    assert read.agreement == pytest.approx(made.agreement, abs=1e-5)
     with path.open(newline="") as file:  # the table and its pictures may move together
         assert all(row["picture"].startswith("..") for row in csv.DictReader(file))
+
+
+@pytest.mark.parametrize("own", [1.0, 0.25])
+def test_the_raters_of_both_sets_rate_the_training_pictures_of_both(
+    panel: Panel, rated: AffectiveSet, partition: Partition, others: AffectiveSet, own: float
+) -> None:
+    # The others' raters call the same colours by other names: the last is the first.
+    turned = replace(others, agreement=np.roll(others.agreement, 1, axis=1))
+    other_parts = parts(turned, train=5, validation=2)
+    made = of_both(panel, (rated, turned), (partition, other_parts), own=own, device=CPU)
+    assert made.labels == tuple(f"{each.name} {label}" for each in (rated, turned) for label in LABELS)
+    first, second = len(partition.train), len(other_parts.train)
+    assert len(made.pictures) == len(made.agreement) == first + second
+    assert made.agreement.sum(axis=1) == pytest.approx(1)
+    halves = np.split(2 * made.agreement, 2, axis=1)
+    truth = np.concatenate([rated.dominant[partition.train], others.dominant[other_parts.train]])
+    assert (halves[0].argmax(axis=1) == truth).mean() > 0.9
+    assert (halves[1].argmax(axis=1) == (truth + 1) % len(LABELS)).mean() > 0.9
+    distance = np.abs(halves[0][:first] - rated.agreement[partition.train]).max()
+    assert distance < 1e-6 if own == 1 else distance > 1e-3  # what is predicted has its share
+
+
+def test_two_sets_of_one_name_and_a_share_that_is_none_are_refused(
+    panel: Panel, rated: AffectiveSet, partition: Partition
+) -> None:
+    both = (rated, rated), (partition, partition)
+    with pytest.raises(DataError, match="cannot be told apart"):
+        of_both(panel, *both, own=0.5, device=CPU)
+    with pytest.raises(DataError, match=r"share of 1\.5"):
+        of_both(panel, *both, own=1.5, device=CPU)

@@ -126,7 +126,11 @@ def test_a_taught_run_imitates_and_may_be_cut(tmp_path: Path, teacher_file: Path
 
 
 def test_pseudo_ratings_are_a_table_that_fit_reads(
-    colour_folder: Path, teacher_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    colour_folder: Path,
+    start_file: Path,
+    teacher_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     table = tmp_path / "pseudo.csv"
     words = ["pseudo-rate", "image_folder", str(colour_folder), "--teacher", str(teacher_file)]
@@ -136,3 +140,9 @@ def test_pseudo_ratings_are_a_table_that_fit_reads(
     assert main([*words, "image_folder", str(draw_folder(tmp_path / "rated"))]) == 0
     assert "pictures" in capsys.readouterr().out
     assert main(["frequencies", "cap_d", str(table)]) == 0
+    capsys.readouterr()
+    words = [*words[:-1], "--precision", "bfloat16", "--own", "0.5", "--name", "others", "--rated"]
+    assert main([*words, "image_folder", str(tmp_path / "rated")]) == 0
+    assert capsys.readouterr().out.count("validation loss") == 2
+    fitted = ["fit", "cap_d", str(table), "--run", str(tmp_path / "run"), "--all-pictures", "--epochs", "0"]
+    assert main([*fitted, "--weights", str(start_file), "--side", str(SIDE), "--device", "cpu"]) == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from training import distributed, pretrained, teacher
 from training.affective_set import TEST_SHARE, split
 from training.fit import fit
-from training.pseudo_rate import Panel, learn, predict, write_table
+from training.pseudo_rate import Panel, of_both, of_others
 from training.run import Run
 from training.sources import load as load_source
 from training.verbs import options, reading
@@ -42,8 +42,18 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     verb.add_argument(
         "--teacher", action="append", required=True, help="a file that `teacher` made; may be repeated"
     )
+    verb.add_argument(
+        "--own",
+        type=float,
+        metavar="SHARE",
+        help="these pictures have raters too: rate the training pictures of both sets by the raters of both, "
+        "a picture's own raters with this share beside what the teachers expect of them",
+    )
     verb.add_argument("--side", type=int, default=224, help="of the square input, pixels")
-    verb.add_argument("--seed", type=int, default=1, help="of the split of the other set, as in `fit`")
+    verb.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="of the teachers"
+    )
+    verb.add_argument("--seed", type=int, default=1, help="of the split of the sets, as in `fit`")
     verb.add_argument("--output", type=Path, required=True, help="a .csv, for the source cap_d")
     verb.set_defaults(verb=_pseudo_rate)
 
@@ -81,11 +91,18 @@ def _pseudo_rate(chosen: argparse.Namespace) -> None:
     kind, path = chosen.rated
     others, rated = reading.whole_set(chosen), load_source(kind, Path(path))
     partition = split(rated, seed=chosen.seed)
-    panel = Panel([teacher.load(file) for file in chosen.teacher], len(rated.labels))
-    found = learn(panel, rated, partition, side=chosen.side, device=chosen.device)
-    OUT.print(f"validation loss {found.validation_loss:.3f} nats, penalty {found.penalty:g}")
-    shares = predict(panel, others, side=chosen.side, device=chosen.device)
-    OUT.print(f"{chosen.output}: {write_table(chosen.output, rated, partition, others, shares)} pictures")
+    panel = Panel(
+        [teacher.load(file) for file in chosen.teacher], side=chosen.side, precision=chosen.precision
+    )
+    if chosen.own is None:
+        made = of_others(panel, rated, partition, others, device=chosen.device)
+    else:
+        partitions = (partition, split(others, seed=chosen.seed))
+        made = of_both(panel, (rated, others), partitions, own=chosen.own, device=chosen.device)
+    for name, found in made.found.items():
+        OUT.print(f"{name}: validation loss {found.validation_loss:.3f} nats, penalty {found.penalty:g}")
+    made.write(chosen.output)
+    OUT.print(f"{chosen.output}: {len(made.pictures)} pictures")
 
 
 def _frequencies(chosen: argparse.Namespace) -> None:
