@@ -166,6 +166,28 @@ def load(
         CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card; or the graph
             beside it fails `verify`.
     """
+    checkpoint = load_torchscript(path, device)
+    graph = path.with_suffix(SUFFIX)
+    if device.type != "cpu" or not graph.is_file():
+        return checkpoint
+    verify(graph)
+    weights = checkpoint.network.state_dict()
+    try:
+        compiled = Compiled(
+            graph.read_bytes(), weights, threads=threads or torch.get_num_threads(), cpus=cpus
+        )
+        return with_compiled(checkpoint, compiled)
+    except CannotCompile as error:
+        log.warning("TorchScript predicts in place of %s: %s", graph.name, error)
+        return replace(checkpoint, predicts=f"{TORCHSCRIPT}, because {error}")
+
+
+def load_torchscript(path: Path, device: torch.device) -> Checkpoint:
+    """Verify and load the file of record alone, whatever lies beside it.
+
+    Raises:
+        CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card.
+    """
     digest = verify(path)  # before anything is parsed: a TorchScript file is code
     extra = {CARD_FILE: ""}
     try:
@@ -186,19 +208,7 @@ def load(
         weight.requires_grad_(requires_grad=False)
     layers = _layers(network)  # while it is on no device that somebody may be using
     network = network.to(device=device, memory_format=torch.channels_last)
-    checkpoint = Checkpoint(network, card, digest, device, layers)
-    graph = path.with_suffix(SUFFIX)
-    if device.type != "cpu" or not graph.is_file():
-        return checkpoint
-    verify(graph)
-    try:
-        compiled = Compiled(
-            graph.read_bytes(), network.state_dict(), threads=threads or torch.get_num_threads(), cpus=cpus
-        )
-        return with_compiled(checkpoint, compiled)
-    except CannotCompile as error:
-        log.warning("TorchScript predicts in place of %s: %s", graph.name, error)
-        return replace(checkpoint, predicts=f"{TORCHSCRIPT}, because {error}")
+    return Checkpoint(network, card, digest, device, layers)
 
 
 def with_compiled(checkpoint: Checkpoint, compiled: Compiled) -> Checkpoint:

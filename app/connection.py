@@ -24,6 +24,7 @@ from app.api.refusals import TooManyConnections
 if TYPE_CHECKING:
     import asyncio
 
+    from app.metrics import Metrics
     from app.settings import Settings
 
 _READ_AT_LEAST = 16 * 1024
@@ -62,6 +63,7 @@ class Connection(H11Protocol):
     head_seconds: ClassVar[float]
     write_seconds: ClassVar[float]
     most: ClassVar[int]
+    metrics: ClassVar[Metrics]
 
     _deadline: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
@@ -71,7 +73,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self.conn = _Parser(h11.SERVER)
         if len(self.connections) > self.most:
-            self._turn_away(TooManyConnections("the service has as many connections as it takes"))
+            self._turn_away("too_many", TooManyConnections("the service has as many connections as it takes"))
             return
         self._expect_head()
 
@@ -102,10 +104,11 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours says it as every other error is said
         """What is not HTTP is answered with a problem, as every other mistake."""
-        self._turn_away(HTTPException(400))
+        self._turn_away("not_http", HTTPException(400))
 
-    def _turn_away(self, error: Exception) -> None:
+    def _turn_away(self, reason: str, error: Exception) -> None:
         """Answer with a problem what never becomes a request, and close."""
+        self.metrics.turned_away.labels(reason).inc()
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:  # an answer has begun, so none fits
             self.transport.close()
             return
@@ -134,6 +137,7 @@ class Connection(H11Protocol):
     def _give_up(self) -> None:
         self._deadline = None
         if self.conn.their_state is h11.IDLE:
+            self.metrics.turned_away.labels("slow_head").inc()
             self.transport.close()
 
     def _expect_reading(self) -> None:
@@ -145,6 +149,7 @@ class Connection(H11Protocol):
         self._reading = None
         unread = self.transport.get_write_buffer_size()
         if cycle is self.cycle and unread > max(0, before - _READ_AT_LEAST):
+            self.metrics.turned_away.labels("slow_reading").inc()
             self.transport.abort()
         else:
             self._expect_reading()
@@ -158,11 +163,17 @@ def proxy_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def connection_class(settings: Settings) -> type[Connection]:
-    """The class that uvicorn is to make a connection of, with the limits of the settings."""
-    limits = {
+def connection_class(settings: Settings, metrics: Metrics) -> type[Connection]:
+    """The class that uvicorn is to make a connection of, with the limits of the settings.
+
+    Args:
+        settings: the limits.
+        metrics: count the connections that are turned away; none of them becomes a request.
+    """
+    attributes = {
         "head_seconds": settings.head_seconds,
         "write_seconds": settings.write_seconds,
         "most": settings.max_connections,
+        "metrics": metrics,
     }
-    return type("Connection", (Connection,), limits)
+    return type("Connection", (Connection,), attributes)

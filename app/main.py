@@ -64,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(
         title="DeepEmotion", version=_version(), description=openapi.DESCRIPTION, lifespan=lifespan
     )
+    app.state.metrics = counted  # the server counts what never reaches the application
     known = [
         Depends(identified)
     ]  # before anything is read; the model's and the protocol's routes say it alone

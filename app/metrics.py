@@ -17,6 +17,7 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # a
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+TURNED_AWAY = ("too_many", "slow_head", "slow_reading", "not_http")
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024)
 
 
@@ -45,6 +46,9 @@ class Metrics:
         self.batch_size = self._histogram("batch_size", "pictures put on the device together", _SIZES, "kind")
         self.batch_seconds = self._histogram(
             "batch_seconds", "one batch of predictions, or one gradient step", _SECONDS, "kind"
+        )
+        self.turned_away = self._counter(
+            "turned_away", f"connections closed by the service; reason: {', '.join(TURNED_AWAY)}", "reason"
         )
         self.shed = self._counter(
             "shed", "requests refused: no room, or no hope to be answered in time", "kind"
@@ -91,6 +95,8 @@ class Metrics:
         for timed in (self.queue_seconds, self.batch_size, self.batch_seconds):
             for kind in ("prediction", "explanation"):
                 timed.labels(kind)
+        for reason in TURNED_AWAY:
+            self.turned_away.labels(reason)
         for reason in ("died", "hung"):
             self.restarts.labels(reason)
         for result in ("loaded", "refused"):

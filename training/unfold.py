@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torchvision.models.inception import BasicConv2d
 
-from app.checkpoint import CheckpointError, load
+from app.checkpoint import CheckpointError, load_torchscript
 from training.inception import EmotionInception
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def unfold(path: Path) -> tuple[EmotionInception, Card]:
     Raises:
         CheckpointError: the checkpoint cannot be trusted or read, or holds another network than ours.
     """
-    checkpoint = load(path, torch.device("cpu"))
+    checkpoint = load_torchscript(path, torch.device("cpu"))
     scripted = getattr(checkpoint.network, "network", checkpoint.network)  # inside what judges novelty
     if getattr(scripted, "original_name", "") != EmotionInception.__name__:
         raise CheckpointError(f"{path} holds no network that `python -m training export` wrote")

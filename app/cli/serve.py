@@ -37,11 +37,12 @@ def serve(
     # uvicorn finishes what was accepted and then raises the signal again; the default handler would turn
     # that orderly end into a death by signal.
     signal.signal(signal.SIGTERM, _leave)
+    app = create_app(settings)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
-        http=connection_class(settings),
+        http=connection_class(settings, app.state.metrics),
         log_config=None,
         log_level=settings.log_level,
         access_log=False,  # the service writes its own line for each request

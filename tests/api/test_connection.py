@@ -14,7 +14,9 @@ import pytest
 
 from app.api.headers import SECURITY
 from app.main import create_app
+from app.metrics import TURNED_AWAY
 from tests.api.serving import service, serving, slug, wait_until
+from tests.api.test_metrics import samples
 from tests.pictures import plain
 
 if TYPE_CHECKING:
@@ -66,6 +68,15 @@ def problem_in(answer: bytes) -> tuple[bytes, dict[str, object]]:
     return head, problem
 
 
+def turned_away(client: httpx.Client) -> dict[str, float]:
+    """How many connections the service has counted as turned away, by reason."""
+    counted = {
+        key: count for key, count in samples(client).items() if key[0] == "deepemotion_turned_away_total"
+    }
+    assert {labels for _, labels in counted} == {(("reason", reason),) for reason in TURNED_AWAY}
+    return {labels[0][1]: count for (_, labels), count in counted.items() if count}
+
+
 def closed_after(connection: socket.socket) -> float:
     """Seconds until the other side closes without a word."""
     began = time.monotonic()
@@ -78,6 +89,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(client: httpx.Client, sent:
     with closing(connect(client)) as connection:
         connection.sendall(sent)
         assert HEAD_SECONDS - 0.2 < closed_after(connection) < 15
+    assert turned_away(client) == {"slow_head": 1}
 
 
 def test_a_head_that_drips_is_cut_off_while_others_are_served(client: httpx.Client) -> None:
@@ -119,15 +131,16 @@ def test_too_many_connections_are_turned_away_and_room_comes_back(client: httpx.
     with ExitStack() as held:
         busy = [held.enter_context(closing(connect(client))) for _ in range(MOST + 3)]
         answers = [read_to_the_end(connection) for connection in busy]
-    turned_away = [answer for answer in answers if answer]  # the others are closed, as they never ask
-    assert len(turned_away) >= 3
-    for answer in turned_away:
+    refusals = [answer for answer in answers if answer]  # the others are closed, as they never ask
+    assert len(refusals) >= 3
+    for answer in refusals:
         head, problem = problem_in(answer)
         assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
         assert b"retry-after: 1" in head
         assert problem["type"] == "urn:deepemotion:problem:too-many-connections"
         assert problem["status"] == 503
     wait_until(lambda: client.get("/healthz").status_code == 200)
+    assert turned_away(client)["too_many"] == len(refusals)
 
 
 def test_a_client_that_is_turned_away_while_it_asks_is_told_so(client: httpx.Client) -> None:
@@ -211,6 +224,7 @@ def test_a_client_that_never_reads_is_cut_off_while_others_are_served(client: ht
             assert client.post("/predict", content=plain()).status_code == 200
             time.sleep(WRITE_SECONDS)
         assert read_until_reset(connection) < 20 * len(client.get(LARGE.split()[1].decode()).content)
+    assert turned_away(client) == {"slow_reading": 1}
 
 
 def test_a_client_that_reads_slowly_is_borne_with(client: httpx.Client) -> None:
@@ -230,6 +244,7 @@ def test_what_is_not_http_is_answered_with_a_problem(client: httpx.Client, sent:
         head, problem = problem_in(read_to_the_end(connection))
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-")
     assert problem["type"] == "urn:deepemotion:problem:bad-request"
+    assert turned_away(client) == {"not_http": 1}
 
 
 def test_nobody_is_believed_about_whom_a_request_comes_from(base_settings: Settings) -> None:

@@ -117,6 +117,8 @@ def test_graph_that_cannot_be_trusted_is_refused(tmp_path: Path, change: str) ->
         assert graph.name not in sums.read_text("utf-8")
     with pytest.raises(CheckpointError, match=r"tiny\.onnx"):
         load(path, CPU)
+    assert main(["compile", str(path)]) == 0  # which does not look at what it writes anew
+    assert load(path, CPU).predicts.startswith("ONNX Runtime ")
 
 
 def test_gradients_are_torchscripts(path: Path) -> None:

@@ -83,7 +83,7 @@ def _compile(chosen: argparse.Namespace) -> None:
 def _compile_file(path: Path) -> None:
     from training.compile import compile_checkpoint  # noqa: PLC0415 - the other verbs need not wait for it
 
-    written = compile_checkpoint(checkpoints.load(path, torch.device("cpu")), path)
+    written = compile_checkpoint(checkpoints.load_torchscript(path, torch.device("cpu")), path)
     OUT.print(f"{written}: {written.stat().st_size:,} bytes", highlight=False)
 
 
