@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
+from app.captured import Captured
 from app.card import SMALLEST_SIDE, Card
 from app.compiled import SUFFIX, CannotCompile, Compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Set
+    from collections.abc import Callable, Iterator, Set
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class Checkpoint:
     sha256: str
     device: torch.device
     layers: tuple[str, ...] = ()
-    compiled: Compiled | None = None
+    compiled: Compiled | Captured | None = None
     predicts: str = TORCHSCRIPT
 
 
@@ -154,7 +155,9 @@ def verify(path: Path) -> str:
 def load(
     path: Path, device: torch.device, *, threads: int | None = None, cpus: Set[int] | None = None
 ) -> Checkpoint:
-    """Verify and load a checkpoint onto a device; on a processor, with the compiled graph beside it.
+    """Verify and load a checkpoint onto a device.
+
+    On a processor it predicts with the compiled graph beside it, if there is one; on a GPU, in CUDA graphs.
 
     Args:
         path: of the TorchScript file.
@@ -168,17 +171,20 @@ def load(
     """
     checkpoint = load_torchscript(path, device)
     graph = path.with_suffix(SUFFIX)
-    if device.type != "cpu" or not graph.is_file():
-        return checkpoint
-    verify(graph)
-    weights = checkpoint.network.state_dict()
+    compiled: Compiled | Captured
     try:
-        compiled = Compiled(
-            graph.read_bytes(), weights, threads=threads or torch.get_num_threads(), cpus=cpus
-        )
+        if device.type == "cuda":
+            compiled = Captured(judging(checkpoint), checkpoint.card.input_size, device)
+        elif graph.is_file():
+            verify(graph)
+            weights = checkpoint.network.state_dict()
+            threads = threads or torch.get_num_threads()
+            compiled = Compiled(graph.read_bytes(), weights, threads=threads, cpus=cpus)
+        else:
+            return checkpoint
         return with_compiled(checkpoint, compiled)
     except CannotCompile as error:
-        log.warning("TorchScript predicts in place of %s: %s", graph.name, error)
+        log.warning("%s is predicted with TorchScript alone: %s", path.name, error)
         return replace(checkpoint, predicts=f"{TORCHSCRIPT}, because {error}")
 
 
@@ -211,7 +217,7 @@ def load_torchscript(path: Path, device: torch.device) -> Checkpoint:
     return Checkpoint(network, card, digest, device, layers)
 
 
-def with_compiled(checkpoint: Checkpoint, compiled: Compiled) -> Checkpoint:
+def with_compiled(checkpoint: Checkpoint, compiled: Compiled | Captured) -> Checkpoint:
     """The checkpoint that predicts with a compiled network, once that has given the same answers.
 
     Raises:
@@ -238,6 +244,15 @@ def _layers(network: torch.jit.ScriptModule) -> tuple[str, ...]:
     return tuple(network.activations(torch.zeros(1, 3, SMALLEST_SIDE, SMALLEST_SIDE)))
 
 
+def judging(checkpoint: Checkpoint) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+    """The network as a function of pictures ``[N, 3, S, S]`` to logits, and novelty if it has it."""
+    network = checkpoint.network
+    if checkpoint.card.abstain is not None:
+        judge_them: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = network.judge
+        return judge_them
+    return lambda pictures: (network(pictures),)
+
+
 @torch.inference_mode()
 def judge(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> Judged:
     """What the checkpoint says of pictures, in one pass of the network.
@@ -246,16 +261,12 @@ def judge(checkpoint: Checkpoint, pictures: NDArray[np.uint8]) -> Judged:
         checkpoint: whose device is used.
         pictures: ``uint8 [N, 3, S, S]``.
     """
-    novelty: torch.Tensor | None = None
     if checkpoint.compiled is not None:
         logits, *more = checkpoint.compiled(pictures)
-        novelty = more[0] if more else None
     else:
         inputs = torch.from_numpy(pictures).to(checkpoint.device, memory_format=torch.channels_last)
-        if checkpoint.card.abstain is None:
-            logits = checkpoint.network(inputs)
-        else:
-            logits, novelty = checkpoint.network.judge(inputs)
+        logits, *more = judging(checkpoint)(inputs)
+    novelty = more[0] if more else None
     shares = torch.softmax(logits.double() / checkpoint.card.temperature, dim=1)
     return Judged(np.asarray(shares.cpu()), None if novelty is None else np.asarray(novelty.double().cpu()))
 

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from app.checkpoint import CheckpointError, with_compiled
+from app.checkpoint import CheckpointError, judging, with_compiled
 from app.compiled import SUFFIX, CannotCompile, Compiled, mark
 from training.checksums import list_digest
 
@@ -57,15 +57,8 @@ def exported(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
     """What the network says of pictures, their novelty included, as a graph of torch's operations."""
     side = checkpoint.card.input_size
     pictures = torch.zeros((2, 3, side, side), dtype=torch.uint8).to(memory_format=torch.channels_last)
-    network = checkpoint.network
-    judge = network if checkpoint.card.abstain is None else network.judge
-
-    def judging(pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        answer = judge(pictures)
-        return answer if isinstance(answer, tuple) else (answer,)
-
     with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-        graph = make_fx(judging, pre_dispatch=True)(pictures)
+        graph = make_fx(judging(checkpoint), pre_dispatch=True)(pictures)
         count = torch.export.Dim("count", min=1, max=_MOST)
         return torch.export.export(graph, (pictures,), dynamic_shapes=({0: count},))
 

@@ -89,7 +89,7 @@ def test_graph_with_other_answers_is_not_used(tmp_path: Path, caplog: pytest.Log
     served = load(path, CPU)
     assert served.compiled is None
     assert "TorchScript, because its answers differ by" in served.predicts
-    assert "in place of tiny.onnx" in caplog.text
+    assert "tiny.pt is predicted with TorchScript alone: its answers differ by" in caplog.text
     assert judge(served, _pictures(1)).probabilities == pytest.approx(
         judge(_without_graph(path), _pictures(1)).probabilities
     )
