@@ -19,6 +19,7 @@ from training.augment import compose
 from training.fit_settings import FitError, FitSettings
 from training.inception import EmotionInception, build, freeze
 from training.phases import Job, phase_one, phase_two
+from training.pseudo_rate import column_names
 from training.run import Run, restore
 from training.teacher import Imitation
 from training.teacher import load as load_teacher
@@ -86,7 +87,8 @@ def fit(
     network.to(memory_format=torch.channels_last)
     imitation = None if teacher is None else Imitation(teacher).to(device)
     targets = with_target(rated, settings.target)
-    job = Job(targets, partition, settings, folder, network, device, workers, teacher, imitation)
+    earlier = start.head_for(column_names(rated), network.reads)
+    job = Job(targets, partition, settings, folder, network, device, workers, earlier, teacher, imitation)
     if not distributed.by_first(folder.last.exists):
         phase_one(job)
     phase_two(job)

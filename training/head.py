@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training import distributed
 
@@ -43,11 +44,12 @@ class Headed(Protocol):
 
 @dataclass(frozen=True)
 class HeadFit:
-    """What phase one found: the penalty, and the losses in nats."""
+    """What phase one found: the penalty, losses in nats, and whether it built on an earlier last layer."""
 
     penalty: float
     train_loss: float
     validation_loss: float
+    built_on: bool = False
 
 
 @torch.no_grad()
@@ -72,37 +74,56 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-def fit_head(network: Headed, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> HeadFit:
-    """Solve the last layer for every penalty and keep the one with the lowest validation loss."""
+def fit_head(
+    network: Headed,
+    training: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    earlier: tuple[Tensor, Tensor] | None = None,
+) -> HeadFit:
+    """Solve the last layer for every penalty and keep the one with the lowest validation loss.
+
+    Args:
+        network: whose last layer is set.
+        training: features ``[N, F]`` and targets ``[N, K]``.
+        validation: the same of other pictures.
+        earlier: weight ``[K, F]`` and bias ``[K]`` of a last layer that knows these emotions from another set
+            of pictures. It is tried, too, to penalise the distance from it instead of the distance from zero.
+    """
     features, targets = training
     mean, spread = features.mean(dim=0), features.std(dim=0) + _FLAT
     standard = (features - mean) / spread
     best: HeadFit | None = None
-    for penalty in PENALTIES:
-        weight, bias = _solve(standard, targets, penalty)
-        # Folding the standardisation into the layer keeps the network free of it.
-        weight, bias = weight / spread[:, None], bias - (mean / spread) @ weight
-        losses = [
-            soft_cross_entropy(inputs @ weight + bias, wanted).item()
-            for inputs, wanted in (training, validation)
-        ]
-        if best is None or losses[1] < best.validation_loss:
-            best = HeadFit(penalty, *losses)
-            with torch.no_grad():
-                network.head.weight.copy_(weight.T)
-                network.head.bias.copy_(bias)
+    for start in (None,) if earlier is None else (None, earlier):
+        known = torch.zeros_like(targets) if start is None else functional.linear(features, *start)
+        for penalty in PENALTIES:
+            weight, bias = _solve(standard, targets, penalty, known)
+            # Folding the standardisation into the layer keeps the network free of it.
+            weight, bias = (weight / spread[:, None]).T, bias - (mean / spread) @ weight
+            if start is not None:
+                weight, bias = weight + start[0], bias + start[1]
+            train_loss, validation_loss = (
+                soft_cross_entropy(functional.linear(inputs, weight, bias), wanted).item()
+                for inputs, wanted in (training, validation)
+            )
+            if best is None or validation_loss < best.validation_loss:
+                best = HeadFit(penalty, train_loss, validation_loss, built_on=start is not None)
+                with torch.no_grad():
+                    network.head.weight.copy_(weight)
+                    network.head.bias.copy_(bias)
     assert best is not None  # noqa: S101 - there is at least one penalty
     return best
 
 
-def _solve(features: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+def _solve(features: Tensor, targets: Tensor, penalty: float, known: Tensor) -> tuple[Tensor, Tensor]:
+    """What to add to the logits ``[N, K]`` that are known: weight ``[F, K]`` and bias ``[K]``."""
     weight = torch.zeros(features.shape[1], targets.shape[1], requires_grad=True)
     bias = torch.zeros(targets.shape[1], requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
-        loss = soft_cross_entropy(features @ weight + bias, targets) + penalty * weight.square().sum()
+        loss = soft_cross_entropy(known + features @ weight + bias, targets)
+        loss = loss + penalty * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
+    from torch import Tensor
     from torch.utils.data import DataLoader
 
     from training.affective_set import AffectiveSet, Partition
@@ -50,6 +51,7 @@ class Job:
         settings: of the run.
         run: its folder.
         network: that learns.
+        earlier: weight and bias of a last layer that an earlier run has for these emotions, if any.
         teacher: that it imitates, if any.
         imitation: what is learned for that, and thrown away at the end.
         device: of both.
@@ -63,6 +65,7 @@ class Job:
     network: EmotionInception
     device: torch.device
     workers: int
+    earlier: tuple[Tensor, Tensor] | None = None
     teacher: Teacher | None = None
     imitation: Imitation | None = None
 
@@ -110,7 +113,7 @@ def phase_one(job: Job) -> None:
         for part, indices in (("train", chosen), ("validation", watched))
     )
     job.network.cpu()
-    found = fit_head(job.network, training, validation)
+    found = fit_head(job.network, training, validation, job.earlier)
     job.network.to(job.device)
     chance = math.log(len(job.rated.labels))
     if found.validation_loss >= chance:
@@ -253,5 +256,7 @@ def _meta(run: Run, epoch: int, best: float) -> dict[str, str]:
         "count_border": json.dumps(record["count_border"]),
         "provenance": str(record["start_weights"]),
         "learned_from": json.dumps(record["data"]),
+        "labels": json.dumps(record["labels"]),
+        "reads": json.dumps(record["settings"]["reads"]),
         "commands": "\n".join([*record["earlier_commands"], record.get("command", "")]),
     }

@@ -13,7 +13,7 @@ import json
 import math
 import re
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -30,6 +30,8 @@ from app.checkpoint import CheckpointError
 from training.unfold import unfold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -52,6 +54,9 @@ class StartWeights:
         provenance: a sentence for the card.
         learned_from: rated pictures that an earlier run of ours has already shown to them.
         commands: what made them, a line each, as far as it was ours.
+        head: weight ``[F]`` and bias of each emotion in the last layer of an earlier run of ours, by the
+            emotion's name.
+        reads: the blocks that this last layer reads.
     """
 
     state: dict[str, Tensor]
@@ -61,6 +66,15 @@ class StartWeights:
     provenance: str
     learned_from: tuple[DataSource, ...] = ()
     commands: tuple[str, ...] = ()
+    head: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+
+    def head_for(self, names: Sequence[str], reads: Sequence[str]) -> tuple[Tensor, Tensor] | None:
+        """Weight ``[K, F]`` and bias ``[K]`` for these emotions, if the earlier run knows all of them."""
+        if {*reads} != {*self.reads} or not {*names} <= self.head.keys():
+            return None
+        weights, biases = zip(*(self.head[name] for name in names), strict=True)
+        return torch.stack(weights), torch.stack(biases)
 
 
 def load(source: str | Path) -> StartWeights:
@@ -95,19 +109,22 @@ def load(source: str | Path) -> StartWeights:
             meta = file.metadata() or {}
             if missing := {"mean", "std", "count_border", "provenance"} - meta.keys():
                 raise WeightsError(f"{source} lacks the metadata {sorted(missing)}")
-            keys = [key for key in file.keys() if not key.startswith("head.")]  # noqa: SIM118 - not a dict
-            # An earlier run of ours keeps torchvision's blocks under "blocks.".
-            state = {key.removeprefix("blocks."): file.get_tensor(key).float() for key in keys}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
         raise WeightsError(f"{source} is not a safetensors file: {error}") from error
+    labels = json.loads(meta.get("labels", "[]"))
+    weight, bias = (tensors.pop(f"head.{part}", torch.zeros(0)) for part in ("weight", "bias"))
     return StartWeights(
-        state,
+        # An earlier run of ours keeps torchvision's blocks under "blocks.".
+        {key.removeprefix("blocks."): tensor for key, tensor in tensors.items()},
         mean=float(meta["mean"]),
         std=float(meta["std"]),
         count_border=json.loads(meta["count_border"]),
         provenance=meta["provenance"],
         learned_from=tuple(DataSource(**source) for source in json.loads(meta.get("learned_from", "[]"))),
         commands=tuple(meta.get("commands", "").splitlines()),
+        head=dict(zip(labels, zip(weight, bias, strict=True), strict=True)) if labels else {},
+        reads=tuple(json.loads(meta.get("reads", "[]"))),
     )
 
 

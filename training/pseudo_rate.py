@@ -174,10 +174,15 @@ def of_both(
         rows = slice(start, start + len(part.train))
         shares[rows] = own * rated.agreement[part.train] + (1 - own) * shares[rows]
         columns.append(shares / len(sets))
-        labels += [f"{rated.name} {label}" for label in rated.labels]
+        labels += column_names(rated)
         start = rows.stop
     pictures = [picture for each in zip(sets, partitions, strict=True) for picture in _chosen(*each)]
     return PseudoRated(tuple(labels), tuple(pictures), np.concatenate(columns, axis=1), found)
+
+
+def column_names(rated: AffectiveSet) -> list[str]:
+    """What a set's emotions are called in a table of two sets."""
+    return [f"{rated.name} {label}" for label in rated.labels]
 
 
 def _chosen(rated: AffectiveSet, partition: Partition) -> tuple[Path, ...]:

@@ -18,6 +18,7 @@ from training.augment import AugmentationError
 from training.fit import FitError, FitSettings, fit, with_target
 from training.inception import BLOCKS, InceptionError, build
 from training.phases import schedule
+from training.pseudo_rate import column_names
 from training.run import Run, RunError, restore
 
 if TYPE_CHECKING:
@@ -194,6 +195,22 @@ def test_a_run_can_be_the_start_of_another(
     for key, value in trained.blocks.state_dict().items():
         assert torch.equal(tuned.blocks.state_dict()[key], value)
     assert fitting.describe(rated, partition).terms == "not stated"
+
+
+def test_a_run_builds_on_the_last_layer_of_one_that_knew_its_emotions(
+    rated: AffectiveSet, partition: Partition, settings: FitSettings, tmp_path: Path
+) -> None:
+    taught = Run(tmp_path / "taught")
+    both = replace(rated, labels=tuple(column_names(rated)))  # as in a table of two sets
+    fit(both, partition, replace(settings, epochs=0), taught, device=CPU)
+    few = parts(rated, train=3, validation=6)
+    losses = []
+    for name in (rated.name, "others"):
+        run = Run(tmp_path / name)
+        again = replace(settings, epochs=0, weights=str(taught.best))
+        fit(replace(rated, name=name), few, again, run, device=CPU)
+        losses.append(float(log_of(run)[0]["validation_loss"]))
+    assert losses[0] < losses[1] - 0.05
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def test_the_layer_has_taken_in_the_standardisation(network: EmotionInception) -
     found = fit_head(network, training, features_of(30, 2))
     features, targets = training
     standard = (features - features.mean(dim=0)) / (features.std(dim=0) + head._FLAT)
-    weight, bias = head._solve(standard, targets, found.penalty)
+    weight, bias = head._solve(standard, targets, found.penalty, torch.zeros_like(targets))
     with torch.no_grad():
         torch.testing.assert_close(network.head(features), standard @ weight + bias, rtol=1e-4, atol=1e-3)
 
@@ -110,3 +110,19 @@ def test_features_are_extracted_in_order(colour_folder: Path, start: StartWeight
     alone = batches(RatedPictures(rated, indices[2:], side=SIDE), batch=2)
     torch.testing.assert_close(extract(network, alone, torch.device("cpu"))[0], features[2:])
     assert not network.training, "dropout must not touch the features"
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_an_earlier_last_layer_is_built_on_where_it_helps(network: EmotionInception, right: bool) -> None:
+    many, few, validation = features_of(600, 3), features_of(9, 1, noise=3), features_of(90, 2, noise=3)
+    fit_head(network, many, validation)
+    weight, bias = (part.detach().clone() for part in network.head.parameters())
+    if not right:
+        weight, bias = -weight, -bias
+    alone = fit_head(network, few, validation)
+    found = fit_head(network, few, validation, (weight, bias))
+    assert found.built_on == right
+    assert (found.validation_loss < alone.validation_loss - 0.01) == right
+    with torch.no_grad():
+        loss = soft_cross_entropy(network.head(validation[0]), validation[1])
+    assert loss.item() == pytest.approx(found.validation_loss, abs=1e-3)

@@ -47,6 +47,23 @@ def test_an_earlier_run_gives_its_blocks_and_what_it_learned_from(tmp_path: Path
     start = load(path)
     assert start.state.keys() == {"a.weight"}
     assert start.learned_from == (source,)
+    assert start.head == {}
+
+
+def test_an_earlier_run_gives_the_last_layer_for_emotions_that_it_knows(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    labels = ["A joy", "A fear", "B joy"]
+    meta = {**META, "labels": json.dumps(labels), "reads": json.dumps(["Mixed_7a", "Mixed_6e"])}
+    weight, bias = torch.arange(6.0).reshape(3, 2), torch.tensor([7.0, 8.0, 9.0])
+    save_file({"blocks.a": torch.ones(2), "head.weight": weight, "head.bias": bias}, path, metadata=meta)
+    start = load(path)
+    assert start.state.keys() == {"a"}
+    reads = ("Mixed_6e", "Mixed_7a")
+    found = start.head_for(["A fear", "A joy"], reads)
+    assert found is not None
+    assert [part.tolist() for part in found] == [[[2, 3], [0, 1]], [8, 7]]
+    assert start.head_for(["A fear", "A anger"], reads) is None
+    assert start.head_for(["A fear", "A joy"], ("Mixed_6e",)) is None  # features of another kind
 
 
 @pytest.mark.parametrize("missing", META)
