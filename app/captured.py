@@ -62,7 +62,7 @@ class Captured:
             starts = range(0, len(pictures), max(SIZES))
             parts = [self(pictures[start : start + max(SIZES)]) for start in starts]
             return tuple(torch.cat(answers) for answers in zip(*parts, strict=True))
-        smallest = min((each for each in self._recordings if each.size >= len(pictures)), key=_size)
+        smallest = next(each for each in reversed(self._recordings) if each.size >= len(pictures))
         return smallest(torch.from_numpy(pictures))
 
 
@@ -93,10 +93,6 @@ class _Recording:
                 told.copy_(answer, non_blocking=True)
         self._stream.synchronize()
         return tuple(told[:count].clone() for told in self._told)
-
-
-def _size(recording: _Recording) -> int:
-    return recording.size
 
 
 def _pinned(tensor: Tensor) -> Tensor:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from app.card import SMALLEST_SIDE
 from training import pretrained
 from training.augment import DEFAULT as DEFAULT_AUGMENTATIONS
 from training.inception import LAST_BLOCK
 
 Precision = Literal["float32", "bfloat16"]
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Convolutions of this precision for what runs inside."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 class FitError(Exception):

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from training import distributed
-from training.fit_settings import FitError
+from training.fit_settings import FitError, autocast
 from training.head import channels_last, extract, fit_head, soft_cross_entropy
 from training.inception import BLOCKS, layer_groups
 from training.lesson import Lesson, blended, kept_features
@@ -84,8 +84,7 @@ class Job:
 
     def autocast(self) -> torch.autocast:
         """The precision of the settings for what runs inside."""
-        reduced = self.settings.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
+        return autocast(self.settings.precision, self.device)
 
     def plain(self, indices: NDArray[np.int64]) -> DataLoader[Sample]:
         """Pictures as the service sees them, in order."""

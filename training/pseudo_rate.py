@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from training.affective_set import DataError
+from training.fit_settings import autocast
 from training.head import HeadFit, extract, fit_head
 from training.pictures import RatedPictures, batches
 
@@ -49,14 +50,12 @@ class Panel(nn.Module):
     def __init__(self, teachers: Sequence[Teacher], *, side: int, precision: Precision = "float32") -> None:
         super().__init__()
         self.teachers = nn.ModuleList(teachers)
-        self.width = sum(teacher.channels for teacher in teachers)
         self.side = side
         self.precision = precision
 
     def features(self, pictures: Tensor) -> Tensor:
         """``[N, F]`` of pictures ``[N, 3, H, W]`` in 0..255."""
-        reduced = self.precision == "bfloat16"
-        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=reduced):
+        with autocast(self.precision, pictures.device):
             return torch.cat([teacher(pictures).float().mean((2, 3)) for teacher in self.teachers], dim=1)
 
     def look(
