@@ -22,6 +22,19 @@ class Score(_CardPart):
     high: float
 
 
+class Quantised(_CardPart):
+    """What a graph in 8-bit integers says of itself."""
+
+    sha256: str = Field(description="of the checkpoint that it was made of")
+    pictures: int = Field(description="test pictures that `changes` were measured on")
+    changes: dict[str, Score] = Field(
+        description="what each figure changes by when 8-bit integers predict in place of single precision"
+    )
+    answers: list[list[float]] = Field(
+        description="probabilities of the pictures that try out every load, as they were where it was made"
+    )
+
+
 class DataSource(_CardPart):
     """One set of rated pictures that the checkpoint learned from."""
 

@@ -6,39 +6,36 @@ also has a method ``judge``, which gives the logits and the novelty ``[N]`` of t
 that shows its inner layers has a method ``activations``, which gives each layer's output by name. The weights
 are stored in half precision; `load` widens them to single precision. The file is used only when
 ``SHA256SUMS`` beside it lists its digest, and so is the graph beside it that `app.compiled` predicts with.
+``NAME.int8.onnx`` is another such graph, in 8-bit integers, for those who ask for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 
-from app.captured import Captured
 from app.card import SMALLEST_SIDE, Card
-from app.compiled import SUFFIX, CannotCompile, Compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Set
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from app.captured import Captured
+    from app.card import Quantised
+    from app.compiled import Compiled
+
 CARD_FILE = "card.json"
 CHECKSUMS = "SHA256SUMS"
 TORCHSCRIPT = "TorchScript"
-LARGEST_DIFFERENCE = 1e-3
-"""That a compiled network's probabilities and novelty may have from TorchScript's."""
-_PROBES = 3
-
-log = logging.getLogger("deepemotion.service")
 
 
 class CheckpointError(Exception):
@@ -58,6 +55,7 @@ class Checkpoint:
         layers: names of the inner layers that ``activations`` shows, from the first to the last.
         compiled: computes the same as the network's judgement in less time; None for what has no such thing.
         predicts: what computes predictions, in words.
+        quantised: what predicting in 8-bit integers changes; None in single precision.
     """
 
     network: torch.jit.ScriptModule
@@ -67,6 +65,7 @@ class Checkpoint:
     layers: tuple[str, ...] = ()
     compiled: Compiled | Captured | None = None
     predicts: str = TORCHSCRIPT
+    quantised: Quantised | None = None
 
 
 @dataclass(frozen=True)
@@ -152,42 +151,6 @@ def verify(path: Path) -> str:
     return actual
 
 
-def load(
-    path: Path, device: torch.device, *, threads: int | None = None, cpus: Set[int] | None = None
-) -> Checkpoint:
-    """Verify and load a checkpoint onto a device.
-
-    On a processor it predicts with the compiled graph beside it, if there is one; on a GPU, in CUDA graphs.
-
-    Args:
-        path: of the TorchScript file.
-        device: where the network is to be.
-        threads: of the compiled network; None is as many as torch has.
-        cpus: processors that they keep to; None is all.
-
-    Raises:
-        CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card; or the graph
-            beside it fails `verify`.
-    """
-    checkpoint = load_torchscript(path, device)
-    graph = path.with_suffix(SUFFIX)
-    compiled: Compiled | Captured
-    try:
-        if device.type == "cuda":
-            compiled = Captured(judging(checkpoint), checkpoint.card.input_size, device)
-        elif graph.is_file():
-            verify(graph)
-            weights = checkpoint.network.state_dict()
-            threads = threads or torch.get_num_threads()
-            compiled = Compiled(graph.read_bytes(), weights, threads=threads, cpus=cpus)
-        else:
-            return checkpoint
-        return with_compiled(checkpoint, compiled)
-    except CannotCompile as error:
-        log.warning("%s is predicted with TorchScript alone: %s", path.name, error)
-        return replace(checkpoint, predicts=f"{TORCHSCRIPT}, because {error}")
-
-
 def load_torchscript(path: Path, device: torch.device) -> Checkpoint:
     """Verify and load the file of record alone, whatever lies beside it.
 
@@ -215,25 +178,6 @@ def load_torchscript(path: Path, device: torch.device) -> Checkpoint:
     layers = _layers(network)  # while it is on no device that somebody may be using
     network = network.to(device=device, memory_format=torch.channels_last)
     return Checkpoint(network, card, digest, device, layers)
-
-
-def with_compiled(checkpoint: Checkpoint, compiled: Compiled | Captured) -> Checkpoint:
-    """The checkpoint that predicts with a compiled network, once that has given the same answers.
-
-    Raises:
-        CannotCompile: it has given others, or none.
-    """
-    side = checkpoint.card.input_size
-    pictures = np.random.default_rng(0).integers(0, 256, (_PROBES, 3, side, side), dtype=np.uint8)
-    pictures[-1] //= 8  # a dark one too
-    faster = replace(checkpoint, compiled=compiled, predicts=compiled.name)
-    try:
-        difference = judge(faster, pictures).difference(judge(checkpoint, pictures))
-    except Exception as error:  # whatever a graph of something else leads to
-        raise CannotCompile(f"it does not run: {error}") from error
-    if not difference <= LARGEST_DIFFERENCE:
-        raise CannotCompile(f"its answers differ by {difference:.2g}; {LARGEST_DIFFERENCE:g} is allowed")
-    return faster
 
 
 @torch.inference_mode()

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIX = ".onnx"
+INT8_SUFFIX = ".int8.onnx"
+QUANTISED = "deepemotion.quantised"
+"""What a graph in 8-bit integers has in its metadata, as JSON of `app.card.Quantised`."""
 _ERRORS_ALONE = 3
 _NO_MEMORY = "Failed to allocate memory"
 
@@ -48,6 +51,7 @@ class Compiled:
 
     Attributes:
         name: of what computes, and its version.
+        metadata: of the graph.
 
     Raises:
         CannotCompile: the graph does not fit the weights, or is none.
@@ -81,6 +85,7 @@ class Compiled:
         except Exception as error:  # whatever it raises on a graph, TorchScript remains
             raise CannotCompile(f"the graph does not fit the network: {error}") from error
         self.name = f"ONNX Runtime {onnxruntime.__version__}"
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._input: str = self._session.get_inputs()[0].name
 
     def __call__(self, pictures: NDArray[np.uint8]) -> tuple[torch.Tensor, ...]:

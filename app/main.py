@@ -91,7 +91,7 @@ async def _running(settings: Settings, counted: Metrics) -> AsyncIterator[Servic
     """The service between its start and its end."""
     try:
         devices = choose_devices(settings.device, settings.threads)
-        first = await load_model_apart(settings.checkpoint, devices)
+        first = await load_model_apart(settings.checkpoint, devices, settings.precision)
         service = make_service(settings, first, devices, counted)
     except (CheckpointError, KeysError) as error:
         logger.error("cannot start: %s", error)  # noqa: TRY400 - the message is enough; the server adds a stack

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from app.devices import Device
     from app.engine import Engine
+    from app.loading import Precision
     from app.metrics import Metrics
 
 log = logging.getLogger("deepemotion.service")
@@ -33,16 +34,25 @@ class Served:
         engine: warms up what comes next.
         devices: the engine's.
         metrics: told which model answers.
+        precision: that the next models predict in, too.
     """
 
     def __init__(
-        self, model: Model, path: Path, engine: Engine, devices: Sequence[Device], metrics: Metrics
+        self,
+        model: Model,
+        path: Path,
+        engine: Engine,
+        devices: Sequence[Device],
+        metrics: Metrics,
+        *,
+        precision: Precision = "float32",
     ) -> None:
         self.current = model
         self._path = path
         self._engine = engine
         self._devices = devices
         self._metrics = metrics
+        self._precision = precision
         self._one_at_a_time = asyncio.Lock()
         self._announce()
 
@@ -84,7 +94,7 @@ class Served:
         return self._path.parent / file
 
     async def _load(self, path: Path) -> Model:
-        model = await load_model_apart(path, self._devices)
+        model = await load_model_apart(path, self._devices, self._precision)
         try:
             await self._engine.warm(model)
         except EngineError as error:

@@ -36,6 +36,12 @@ class Settings(BaseSettings):
         description="where the network runs: cuda is every GPU, cuda:0,cuda:2 those two, cpu every CPU "
         "socket; auto is cuda if there is a GPU, else cpu. Each device gets a copy of the network",
     )
+    precision: Literal["float32", "int8"] = Field(
+        default="float32",
+        description="of predictions: int8 takes a processor about half the time, and changes the answers by "
+        "what GET /v1/model says under quantised; NAME.int8.onnx must lie beside the checkpoint. "
+        "Explanations are float32 always",
+    )
     threads: int | None = Field(
         default=None,
         ge=1,

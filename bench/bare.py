@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from app.checkpoint import Checkpoint, load, probabilities
+from app.checkpoint import Checkpoint, probabilities
 from app.explain.dream import DEFAULTS, Dream, take_step
+from app.loading import load
 from app.picture import decode
 from bench.spread import Spread
 

@@ -17,13 +17,16 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.checkpoint import Checkpoint, load
+from app.loading import load
 from training.compile import exported, onnx_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from app.checkpoint import Checkpoint
+    from app.loading import Precision
 
     Engine = Callable[[NDArray[np.uint8]], Any]
     """Pictures ``[N, 3, S, S]`` to logits and novelty."""
@@ -33,6 +36,8 @@ BATCHES = {1: 8, 8: 2, 32: 1}
 TURNS = 4
 """The first warms up and is not kept."""
 GEMM = 1024
+INTEGERS = "integers"
+"""What the service predicts with where 8-bit integers are asked for."""
 FILES = Path("build/bench/model")
 
 
@@ -84,6 +89,7 @@ ENGINES: dict[str, Callable[[Checkpoint, int], Engine]] = {
     "contiguous": _contiguous,
     "aot_inductor": _aot_inductor,
     "served": _served,
+    INTEGERS: _served,
     "openvino": _openvino,
 }
 
@@ -166,7 +172,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     FILES.mkdir(parents=True, exist_ok=True)
-    found = measure(options.engine, load(options.checkpoint, torch.device("cpu")), options.threads)
+    precision: Precision = "int8" if options.engine == INTEGERS else "float32"
+    checkpoint = load(options.checkpoint, torch.device("cpu"), precision=precision)
+    found = measure(options.engine, checkpoint, options.threads)
     print(json.dumps(found))
 
 

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from app.checkpoint import load
 from app.engine.device import warm_up
 from app.explain.dream import QUICK, THOROUGH
+from app.loading import load
 from bench import machine
 from bench.explanations.faithfulness import POINTS, areas, road
 from bench.explanations.maps import DEFAULT_METHODS, METHODS, Explained, PeerMissing, timed_maps

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from app.cpus import available_cpus
 from bench import machine
 from bench.bare import CHECKPOINT
+from bench.engines import INTEGERS
 from bench.machine import Watch
 from bench.report import bullets, circumstances, progress, replace_section, table, verdict
 from bench.spread import Spread
@@ -56,6 +57,7 @@ SERVED = Contender("ONNX Runtime, as served", "served")
 TORCHSCRIPT = Contender("TorchScript", "torchscript")
 CONTENDERS = (
     SERVED,
+    Contender("ONNX Runtime in 8-bit integers, as served on request", INTEGERS),
     TORCHSCRIPT,
     Contender("TorchScript, contiguous", "contiguous"),
     Contender("TorchScript, jemalloc", "torchscript", {"LD_PRELOAD": str(JEMALLOC)}),

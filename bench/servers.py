@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
-from app.checkpoint import load
+from app.loading import load
 from bench.bare import CHECKPOINT
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from app.checkpoint import Checkpoint, load, probabilities
+from app.checkpoint import Checkpoint, probabilities
 from app.cpus import available_cpus
+from app.loading import load
 from app.picture import decode
 from bench.pictures import KINDS, write_all
 from bench.spread import Spread

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from app.checkpoint import Checkpoint, load
+from app.loading import load
 from app.settings import Settings
 from tests.api.serving import service
 from tests.tiny import busywork_of, write_checkpoint
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
+
+    from app.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="session")

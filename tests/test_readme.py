@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app.checkpoint import load
+from app.loading import load
 from app.main import create_app
 from app.settings import Settings
 from tests.api.process import Process

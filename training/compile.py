@@ -12,8 +12,9 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from app.checkpoint import CheckpointError, judging, with_compiled
+from app.checkpoint import CheckpointError, judging
 from app.compiled import SUFFIX, CannotCompile, Compiled, mark
+from app.loading import with_compiled
 from training.checksums import list_digest
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def compile_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
     """
     weights = checkpoint.network.state_dict()
     try:
-        graph = _without_weights(onnx_of(checkpoint).model_proto, weights)
+        model = onnx_of(checkpoint).model_proto
+        graph = without_weights(model, names_of_weights(model, weights))
     except Exception as error:  # whatever the network does that cannot be written down
         raise CheckpointError(f"{path} cannot be compiled: {type(error).__name__}: {error}") from error
     try:
@@ -45,12 +47,16 @@ def compile_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
         with_compiled(checkpoint, compiled)
     except CannotCompile as error:
         raise CheckpointError(f"{path} cannot be compiled: {error}") from error
-    beside = path.with_suffix(SUFFIX)
-    partial = beside.with_suffix(".partial")
+    return write_graph(graph, path.with_suffix(SUFFIX))
+
+
+def write_graph(graph: bytes, path: Path) -> Path:
+    """Put a graph where it is looked for, whole or not at all, and list its digest."""
+    partial = path.with_suffix(".partial")
     partial.write_bytes(graph)
-    partial.replace(beside)
-    list_digest(beside)
-    return beside
+    partial.replace(path)
+    list_digest(path)
+    return path
 
 
 def exported(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
@@ -71,12 +77,23 @@ def onnx_of(checkpoint: Checkpoint) -> torch.onnx.ONNXProgram:
     return program
 
 
-def _without_weights(model: onnx.ModelProto, weights: Mapping[str, torch.Tensor]) -> bytes:
-    """The model with the checkpoint's names for its weights, in place of them; constants of its own stay."""
+def names_of_weights(model: onnx.ModelProto, weights: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """What the checkpoint calls those of the model's constants that are its weights."""
     names = {_content(weight.contiguous().numpy()): name for name, weight in weights.items()}
+    contents = {tensor.name: _content(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
+    return {tensor: names[content] for tensor, content in contents.items() if content in names}
+
+
+def without_weights(model: onnx.ModelProto, names: Mapping[str, str]) -> bytes:
+    """The model with the checkpoint's names for its weights, in place of them; constants of its own stay.
+
+    Args:
+        model: which is changed on the way.
+        names: see `names_of_weights`.
+    """
     renamed: dict[str, str] = {}
     for tensor in model.graph.initializer:
-        if (name := names.get(_content(numpy_helper.to_array(tensor)))) is None:
+        if (name := names.get(tensor.name)) is None:
             continue
         renamed[tensor.name] = mark(name)
         tensor.name = mark(name)

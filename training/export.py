@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.inception import BasicConv2d
 
-from app import checkpoint as checkpoints
+from app import loading
 from app.checkpoint import CARD_FILE, torchscript
 from training.checksums import list_digest
 
@@ -38,7 +38,7 @@ def as_served(network: nn.Module, card: Card, device: torch.device) -> Checkpoin
     with TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
         write(network, card, path)
-        return checkpoints.load(path, device)
+        return loading.load(path, device)
 
 
 def write(network: nn.Module, card: Card, path: Path) -> str:

@@ -69,7 +69,7 @@ def make_service(settings: Settings, model: Model, devices: Sequence[Device], me
             )
     return Service(
         settings,
-        Served(model, settings.checkpoint, engine, devices, metrics),
+        Served(model, settings.checkpoint, engine, devices, metrics, precision=settings.precision),
         engine,
         metrics,
         uploads=UploadMemory(settings.upload_memory_bytes),

@@ -75,5 +75,6 @@ def _described(answering: Model) -> ModelResponse:
         sha256=answering.sha256,
         devices=devices,
         predicts=answering.predicts,
+        quantised=answering.quantised,
         layers=layers,
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.card import Card
+from app.card import Card, Quantised
 from app.distribution import Reason
 
 REQUEST_ID = "0b6f4c1f9f0e4b0e8f6f7a5f2d3c1b0a"
@@ -230,6 +230,10 @@ class ModelResponse(_Answer):
     predicts: str = Field(
         examples=["ONNX Runtime 1.23.2"],
         description="what computes predictions; if TorchScript does in place of a graph beside it, why",
+    )
+    quantised: Quantised | None = Field(
+        default=None,
+        description="what predicting in 8-bit integers changes; null in single precision",
     )
     layers: list[str] = Field(
         examples=[["Mixed_6e", "Mixed_7c"]],

@@ -13,19 +13,26 @@ if TYPE_CHECKING:
 def card(*, json: AsJson = False, checkpoint: Checkpoint = None) -> None:
     """Show what a checkpoint says of itself: emotions, training data and its terms, scores, limits.
 
-    With --json: the card, the file's sha256, what predicts and the inner layers, as in GET /v1/model.
+    With --json: the card, the file's sha256, what predicts, what 8-bit integers change if they do, and the
+    inner layers, as in GET /v1/model.
     """
     settings = settings_from(checkpoint=checkpoint)
     with refusals():
         import torch
 
-        from app.checkpoint import load
+        from app.loading import load
 
-        loaded = load(settings.checkpoint, torch.device("cpu"))
+        loaded = load(settings.checkpoint, torch.device("cpu"), precision=settings.precision)
     if json:
         card = loaded.card.model_dump(mode="json")
         print_json(
-            {"card": card, "sha256": loaded.sha256, "predicts": loaded.predicts, "layers": loaded.layers}
+            {
+                "card": card,
+                "sha256": loaded.sha256,
+                "predicts": loaded.predicts,
+                "quantised": loaded.quantised and loaded.quantised.model_dump(mode="json"),
+                "layers": loaded.layers,
+            }
         )
         return
     _print_facts(loaded.card, loaded.sha256)

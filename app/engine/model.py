@@ -8,13 +8,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.checkpoint import Checkpoint, load
+from app.loading import Precision, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from app.card import Card
+    from app.card import Card, Quantised
+    from app.checkpoint import Checkpoint
     from app.devices import Device
 
 
@@ -44,21 +45,31 @@ class Model:
         return self.copies[0].predicts
 
     @property
+    def quantised(self) -> Quantised | None:
+        """What predicting in 8-bit integers changes; None in single precision."""
+        return self.copies[0].quantised
+
+    @property
     def sha256(self) -> str:
         """Hexadecimal digest of the checkpoint's file."""
         return self.copies[0].sha256
 
 
-def load_model(path: Path, devices: Sequence[Device]) -> Model:
-    """Verify and load a checkpoint onto each device.
+def load_model(path: Path, devices: Sequence[Device], precision: Precision = "float32") -> Model:
+    """Verify and load a checkpoint onto each device, to predict in a precision.
 
     Raises:
-        CheckpointError: see `app.checkpoint.load`.
+        CheckpointError: see `app.loading.load`.
     """
-    return Model(tuple(load(path, each.torch, threads=each.threads, cpus=each.cpus) for each in devices))
+    return Model(
+        tuple(
+            load(path, each.torch, precision=precision, threads=each.threads, cpus=each.cpus)
+            for each in devices
+        )
+    )
 
 
-async def load_model_apart(path: Path, devices: Sequence[Device]) -> Model:
+async def load_model_apart(path: Path, devices: Sequence[Device], precision: Precision = "float32") -> Model:
     """`load_model`, in a thread of its own that ends with it. Raises what it does.
 
     OpenMP keeps a team of threads for every thread that ever computed with it, for as long as that one lives.
@@ -73,7 +84,7 @@ async def load_model_apart(path: Path, devices: Sequence[Device]) -> Model:
 
     def load_it() -> None:
         try:
-            loaded.set_result(load_model(path, devices))
+            loaded.set_result(load_model(path, devices, precision))
         except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             loaded.set_exception(error)
 

@@ -29,7 +29,7 @@ def load(settings: Settings, *, one_device: bool = False) -> Loaded:
     """Verify and load the checkpoint.
 
     Args:
-        settings: name the checkpoint, the device and its threads.
+        settings: name the checkpoint, the device with its threads, and the precision.
         one_device: take the first device only, for work that has no use for more.
 
     Raises:
@@ -38,4 +38,4 @@ def load(settings: Settings, *, one_device: bool = False) -> Loaded:
     devices = choose_devices(settings.device, settings.threads)
     if one_device:
         devices = devices[:1]
-    return Loaded(load_model(settings.checkpoint, devices), devices)
+    return Loaded(load_model(settings.checkpoint, devices, settings.precision), devices)

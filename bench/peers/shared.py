@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from app.checkpoint import Checkpoint, load, probabilities
+from app.checkpoint import Checkpoint, probabilities
+from app.loading import load
 from app.picture import Pixels, decode
 
 if TYPE_CHECKING:

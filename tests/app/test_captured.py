@@ -12,8 +12,9 @@ import torch
 
 from app import captured
 from app.captured import SIZES, Captured
-from app.checkpoint import Checkpoint, judge, judging, load, load_torchscript, with_compiled
+from app.checkpoint import Checkpoint, judge, judging, load_torchscript
 from app.compiled import CannotCompile
+from app.loading import load, with_compiled
 from tests.tiny import SIDE
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from app.checkpoint import (
     CheckpointError,
     Judged,
     judge,
-    load,
     probabilities,
     sha256_of,
     verify,
 )
+from app.loading import load
 from tests.engine.harness import BLACK, GREEN, GREY
 from tests.tiny import (
     LABELS,

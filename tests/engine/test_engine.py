@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoint import Checkpoint, load
+from app.checkpoint import Checkpoint
 from app.engine import (
     DeadlinePassed,
     DeviceLost,
@@ -22,6 +22,7 @@ from app.engine import (
     ModelFailed,
     QueueFull,
 )
+from app.loading import load
 from app.metrics import Metrics
 from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE
 from tests.faults.saboteur import kill

@@ -20,15 +20,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from app.checkpoint import Checkpoint, load
 from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, QueueFull
 from app.engine.jobs import DreamJob, PredictionJob
+from app.loading import load
 from tests.engine.harness import BLUE, GREEN, RED, Bench
 from tests.tiny import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from app.checkpoint import Checkpoint
 
 PICTURES = {"anger": RED, "joy": GREEN, "sadness": BLUE}
 LIMITS = EngineLimits(max_batch=3, max_predictions=6, max_explanations=2, running_explanations=2)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoint import Checkpoint, load
+from app.checkpoint import Checkpoint
 from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, ModelFailed, QueueFull
+from app.loading import load
 from tests.engine.harness import BLACK, BLUE, GREEN, GREY, RED, STEPS, WHITE, Bench
 from tests.tiny import LABELS, write_checkpoint
 

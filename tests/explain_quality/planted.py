@@ -107,7 +107,7 @@ def untrained(seed: int) -> SmallNetwork:
 
 
 def as_checkpoint(network: SmallNetwork) -> Checkpoint:
-    """As `app.checkpoint.load` would give it."""
+    """As `app.loading.load` would give it."""
     network = network.eval().requires_grad_(requires_grad=False)
     script = torch.jit.script(network)
     return Checkpoint(cast("torch.jit.ScriptModule", script), tiny_card(), "0" * 64, torch.device("cpu"))

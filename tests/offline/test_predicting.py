@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from app.checkpoint import CARD_FILE, CheckpointError, load
+from app.checkpoint import CARD_FILE, CheckpointError
 from app.devices import Device
 from app.engine import Model
+from app.loading import load
 from app.offline.pictures import Refused
 from app.offline.predicting import Outcome, Predicted, Predictor
 from tests.pictures import BLUE, GREEN, RED, plain

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from app.checkpoint import Checkpoint, load
+from app.loading import load
 from tests.training.colours import SIDE, draw_folder, write_start_weights
 from training import pretrained
 from training.__main__ import main
@@ -13,6 +13,7 @@ from training.__main__ import main
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from app.checkpoint import Checkpoint
     from training.pretrained import StartWeights
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoint import CHECKSUMS, Checkpoint, CheckpointError, judge, load
+from app.checkpoint import CHECKSUMS, Checkpoint, CheckpointError, judge
 from app.compiled import SUFFIX
+from app.loading import load
 from tests.tiny import SIDE, JudgingNetwork, judging_card, write_checkpoint
 from training import export
 from training.__main__ import main
@@ -145,7 +146,7 @@ _CHILD = """
 import sys, time
 from pathlib import Path
 import torch
-from app.checkpoint import load
+from app.loading import load
 assert load(Path(sys.argv[1]), torch.device("cpu")).compiled is not None
 time.sleep(1)
 """

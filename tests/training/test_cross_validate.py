@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoint import load as load_checkpoint
+from app.loading import load as load_checkpoint
 from tests.training.colours import EACH, LABELS, SIDE, colour_set
 from training.__main__ import main
 from training.affective_set import cross_validation

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from app.checkpoint import CHECKSUMS, Checkpoint, load, sha256_of
+from app.checkpoint import CHECKSUMS, Checkpoint, sha256_of
+from app.loading import load
 from tests.tiny import tiny_card
 from tests.training.colours import scenes, settle
 from training.checksums import list_digest

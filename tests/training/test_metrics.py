@@ -27,6 +27,7 @@ from training.metrics import (
     kl_divergence,
     macro_f1,
     measure,
+    measure_changes,
     measure_with_intervals,
     negative_log_likelihood,
     reference_levels,
@@ -213,6 +214,22 @@ def test_intervals_hold_the_value_and_shrink_with_the_number_of_pictures() -> No
         # Sixteen times the pictures: a quarter of the width.
         narrower = (many[name].high - many[name].low) / (few[name].high - few[name].low)
         assert 0.15 < narrower < 0.4, name
+
+
+def test_changes_are_differences_on_the_same_pictures() -> None:
+    (before, rated), (after, _) = random_pictures(40), random_pictures(40, seed=1)
+    changes = measure_changes(before, after, rated, seed=0, resamples=50)
+    was, now = measure(before, rated), measure(after, rated)
+    assert {name: change.value for name, change in changes.items()} == pytest.approx(
+        {name: now[name] - was[name] for name in was}
+    )
+    # Pictures that are easy to both predictions leave their difference alone.
+    noisy, same = (
+        measure_with_intervals(after, rated, seed=0, resamples=50),
+        measure_changes(after, after, rated, seed=0, resamples=50),
+    )
+    assert noisy["kl"].high > noisy["kl"].low
+    assert all((change.value, change.low, change.high) == (0, 0, 0) for change in same.values())
 
 
 def test_intervals_depend_on_the_seed_and_on_nothing_else() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoint import Checkpoint, load, verify
+from app.checkpoint import Checkpoint, verify
+from app.loading import load
 from tests.training.colours import LABELS, SIDE
 from training.abstain import thresholds
 from training.affective_set import Partition, split

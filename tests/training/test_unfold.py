@@ -6,7 +6,8 @@ import pytest
 import torch
 from torchvision.models.inception import BasicConv2d
 
-from app.checkpoint import CHECKSUMS, load
+from app.checkpoint import CHECKSUMS
+from app.loading import load
 from tests.tiny import tiny_card, write_checkpoint
 from tests.training.colours import scenes, settle
 from training import pretrained

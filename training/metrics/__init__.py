@@ -39,12 +39,12 @@ from training.metrics.pictures import (
     negative_log_likelihood,
 )
 from training.metrics.reference import gap_closed, reference_levels
-from training.metrics.summary import measure, measure_with_intervals
+from training.metrics.summary import measure, measure_changes, measure_with_intervals
 
 __all__ = [
     "BINS", "CLEAR_AGREEMENT", "SMALLEST", "Floats", "accuracy_when_clear", "balanced_accuracy", "brier",
     "calibration_error", "canberra", "chebyshev", "clark", "classwise_calibration_error", "clear_and_common",
     "common_labels", "confusion", "cosine", "gap_closed", "hits", "intersection", "kl_divergence", "macro_f1",
-    "measure", "measure_with_intervals", "negative_log_likelihood", "reference_levels", "reliability",
-    "reliability_by_emotion",
+    "measure", "measure_changes", "measure_with_intervals", "negative_log_likelihood", "reference_levels",
+    "reliability", "reliability_by_emotion",
 ]  # fmt: skip

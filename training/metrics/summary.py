@@ -99,7 +99,47 @@ def measure_with_intervals(
         found = [sheet.figures(weights) for sheet in sheets]
         return {name: float(np.mean([figure[name] for figure in found])) for name in found[0]}
 
-    _, group = np.unique(np.arange(len(rated)) if groups is None else groups, return_inverse=True)
+    return _with_intervals(figures, np.arange(len(rated)) if groups is None else groups, seed, resamples)
+
+
+def measure_changes(
+    before: Floats,
+    after: Floats,
+    rated: Floats,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    common: NDArray[np.int64] | None = None,
+    groups: NDArray[np.int64] | None = None,
+) -> dict[str, Score]:
+    """By how much each figure of `measure` is greater after than before, on the same pictures.
+
+    The intervals are those of the difference: each resample has both predictions of its pictures.
+
+    Args:
+        before: ``[N, K]``, predicted.
+        after: ``[N, K]``, predicted otherwise.
+        rated: ``[N, K]``.
+        seed: see `measure_with_intervals`, as for the others.
+        resamples: their number.
+        common: see `measure`.
+        groups: pictures that are drawn together.
+    """
+    common = dominant.common_labels(rated) if common is None else common
+    old, new = _Sheet(before, rated, common), _Sheet(after, rated, common)
+
+    def figures(weights: Floats) -> dict[str, float]:
+        was = old.figures(weights)
+        return {name: value - was[name] for name, value in new.figures(weights).items()}
+
+    return _with_intervals(figures, np.arange(len(rated)) if groups is None else groups, seed, resamples)
+
+
+def _with_intervals(
+    figures: Callable[[Floats], dict[str, float]], groups: NDArray[np.int64], seed: int, resamples: int
+) -> dict[str, Score]:
+    """Figures of how often each picture counts, with what they are where groups are drawn anew."""
+    _, group = np.unique(groups, return_inverse=True)
     members = int(group.max()) + 1
     rng = np.random.default_rng(seed)
     draws: dict[str, list[float]] = {}
@@ -109,7 +149,7 @@ def measure_with_intervals(
             draws.setdefault(name, []).append(value)
     return {
         name: _score(value, draws[name])
-        for name, value in figures(np.ones(len(rated))).items()
+        for name, value in figures(np.ones(len(group))).items()
         if np.isfinite(value)
     }
 

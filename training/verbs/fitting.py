@@ -51,7 +51,7 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     )
     verb.add_argument("--side", type=int, default=224, help="of the square input, pixels")
     verb.add_argument(
-        "--precision", choices=("float32", "bfloat16"), default="float32", help="of the teachers"
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="of the teachers on a GPU"
     )
     verb.add_argument("--seed", type=int, default=1, help="of the split of the sets, as in `fit`")
     verb.add_argument("--output", type=Path, required=True, help="a .csv, for the source cap_d")

@@ -15,7 +15,7 @@ from training.study import cells_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.card import Confusion
+    from app.card import Confusion, Quantised
     from training.release import References, Scores
     from training.study import Row
 
@@ -39,6 +39,17 @@ def print_scores(scores: Scores, references: References) -> None:
     OUT.print(table)
     if way:
         OUT.print("of the way: from chance to what the raters' own noise allows", style="dim")
+
+
+def print_changes(quantised: Quantised) -> None:
+    """By how much 8-bit integers change each figure."""
+    table = Table(Column("figure", no_wrap=True), "change", Column("95 % interval", no_wrap=True))
+    for name, change in quantised.changes.items():
+        table.add_row(name, f"{change.value:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}")
+    OUT.print(table)
+    OUT.print(
+        f"on {quantised.pictures} test pictures, in 8-bit integers less in single precision", style="dim"
+    )
 
 
 def print_confusion(confusion: Confusion) -> None:

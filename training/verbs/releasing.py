@@ -1,4 +1,4 @@
-"""``export``, ``compile`` and ``evaluate``."""
+"""``export``, ``compile``, ``quantise`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from app import checkpoint as checkpoints
+from app import loading
 from app.card import Split
+from app.checkpoint import load_torchscript
 from training.affective_set import Partition
 from training.metrics import gap_closed, reliability_by_emotion
 from training.release import check_split, evaluation, release
 from training.run import Run
 from training.verbs import options, reading
-from training.verbs.printing import OUT, print_confusion, print_scores
+from training.verbs.printing import OUT, print_changes, print_confusion, print_scores
 
 if TYPE_CHECKING:
     import argparse
@@ -42,6 +43,17 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     )
     verb.add_argument("checkpoint", type=Path)
     verb.set_defaults(verb=_compile)
+
+    verb = verbs.add_parser(
+        "quantise",
+        parents=[pictures],
+        help="make the graph beside a checkpoint that predicts in 8-bit integers, and tell what they change",
+    )
+    verb.add_argument("checkpoint", type=Path)
+    verb.add_argument(
+        "--pictures", type=int, default=256, help="training pictures that tell how large the numbers get"
+    )
+    verb.set_defaults(verb=_quantise)
 
     verb = verbs.add_parser(
         "evaluate",
@@ -83,12 +95,22 @@ def _compile(chosen: argparse.Namespace) -> None:
 def _compile_file(path: Path) -> None:
     from training.compile import compile_checkpoint  # noqa: PLC0415 - the other verbs need not wait for it
 
-    written = compile_checkpoint(checkpoints.load_torchscript(path, torch.device("cpu")), path)
+    written = compile_checkpoint(load_torchscript(path, torch.device("cpu")), path)
     OUT.print(f"{written}: {written.stat().st_size:,} bytes", highlight=False)
 
 
+def _quantise(chosen: argparse.Namespace) -> None:
+    from training.quantise import quantise  # noqa: PLC0415 - the other verbs need not wait for it
+
+    recorded = load_torchscript(chosen.checkpoint, torch.device("cpu")).card.split
+    rated, partition = reading.divided_as(recorded, chosen)
+    check_split(recorded, rated, partition)
+    found = quantise(chosen.checkpoint, rated, partition, pictures=chosen.pictures, seed=recorded.seed)
+    print_changes(found)
+
+
 def _evaluate(chosen: argparse.Namespace) -> None:
-    checkpoint = checkpoints.load(chosen.checkpoint, torch.device(chosen.device))
+    checkpoint = loading.load(chosen.checkpoint, torch.device(chosen.device))
     recorded = checkpoint.card.split
     if chosen.unseen:
         rated = reading.filtered(chosen, recorded.min_agreement, recorded.top_classes)

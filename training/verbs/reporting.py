@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from app import checkpoint as checkpoints
+from app import loading
 from training import report
 from training.evaluate import EvaluationError
 from training.run import Run
@@ -34,7 +34,7 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
 
 
 def _report(chosen: argparse.Namespace) -> None:
-    checkpoint = checkpoints.load(chosen.checkpoint, torch.device(chosen.device))
+    checkpoint = loading.load(chosen.checkpoint, torch.device(chosen.device))
     rated, partition = reading.divided_as(checkpoint.card.split, chosen)
     if chosen.crossval is not None:
         runs = [Run(path.parent) for path in sorted(chosen.crossval.glob("repeat-*/fold-*/run.json"))]

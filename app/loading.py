@@ -1,0 +1,168 @@
+"""A checkpoint with whatever computes its predictions in the least time here.
+
+On a processor that is the graph beside it (`app.compiled`), in single precision or, on request, in 8-bit
+integers; on a GPU, CUDA graphs (`app.captured`). Each is tried out at every load. TorchScript takes the place
+of what cannot be had or answers otherwise, and the log says so; but never that of integers, which somebody
+has asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from app.captured import Captured
+from app.card import Quantised
+from app.checkpoint import (
+    TORCHSCRIPT,
+    CheckpointError,
+    judge,
+    judging,
+    load_torchscript,
+    probabilities,
+    verify,
+)
+from app.compiled import INT8_SUFFIX, QUANTISED, SUFFIX, CannotCompile, Compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Set
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from app.checkpoint import Checkpoint
+
+LARGEST_DIFFERENCE = 1e-3
+"""That a compiled network's probabilities and novelty may have from TorchScript's."""
+LARGEST_INT8_DIFFERENCE = 0.02
+"""That probabilities in 8-bit integers may have from those where the graph was made. How far they are from
+TorchScript's was measured there, on real pictures; noise, which tries out a load, says nothing of it."""
+Precision = Literal["float32", "int8"]
+_PROBES = 3
+
+log = logging.getLogger("deepemotion.service")
+
+
+def load(
+    path: Path,
+    device: torch.device,
+    *,
+    precision: Precision = "float32",
+    threads: int | None = None,
+    cpus: Set[int] | None = None,
+) -> Checkpoint:
+    """Verify and load a checkpoint onto a device.
+
+    On a processor it predicts with the compiled graph beside it, if there is one; on a GPU, in CUDA graphs.
+
+    Args:
+        path: of the TorchScript file.
+        device: where the network is to be.
+        precision: of predictions.
+        threads: of the compiled network; None is as many as torch has.
+        cpus: processors that they keep to; None is all.
+
+    Raises:
+        CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card; or the graph
+            beside it fails `verify`; or 8-bit integers are asked for and cannot be had.
+    """
+    checkpoint = load_torchscript(path, device)
+    graph = path.with_suffix(SUFFIX if precision == "float32" else INT8_SUFFIX)
+
+    def beside() -> Compiled:
+        verify(graph)
+        weights = checkpoint.network.state_dict()
+        return Compiled(graph.read_bytes(), weights, threads=threads or torch.get_num_threads(), cpus=cpus)
+
+    if precision == "int8":
+        return _in_integers(checkpoint, graph, beside)
+    compiled: Compiled | Captured
+    try:
+        if device.type == "cuda":
+            compiled = Captured(judging(checkpoint), checkpoint.card.input_size, device)
+        elif graph.is_file():
+            compiled = beside()
+        else:
+            return checkpoint
+        return with_compiled(checkpoint, compiled)
+    except CannotCompile as error:
+        log.warning("%s is predicted with TorchScript alone: %s", path.name, error)
+        return replace(checkpoint, predicts=f"{TORCHSCRIPT}, because {error}")
+
+
+def _in_integers(checkpoint: Checkpoint, graph: Path, beside: Callable[[], Compiled]) -> Checkpoint:
+    """The checkpoint that predicts in 8-bit integers.
+
+    Nothing takes their place, because somebody has asked for them.
+
+    Raises:
+        CheckpointError: they cannot be had; the message says why.
+    """
+    if checkpoint.device.type != "cpu":
+        raise CheckpointError(
+            f"8-bit integers are for processors, and the checkpoint is to be on {checkpoint.device}"
+        )
+    if not graph.is_file():
+        raise CheckpointError(f"there is no {graph} to predict with; `python -m training quantise` makes it")
+    try:
+        compiled = beside()
+        quantised = _quantised(compiled, checkpoint)
+        name = f"{compiled.name}, in 8-bit integers"
+        predicting = replace(checkpoint, compiled=compiled, predicts=name, quantised=quantised)
+        pictures, expected = probes(checkpoint.card.input_size), np.array(quantised.answers)
+        _check(
+            lambda: float(np.abs(probabilities(predicting, pictures) - expected).max()),
+            LARGEST_INT8_DIFFERENCE,
+        )
+    except CannotCompile as error:
+        raise CheckpointError(f"{graph} cannot predict: {error}") from error
+    return predicting
+
+
+def _quantised(compiled: Compiled, checkpoint: Checkpoint) -> Quantised:
+    """What a graph in 8-bit integers says of itself.
+
+    Raises:
+        CannotCompile: it is none, or another checkpoint's.
+    """
+    try:
+        quantised = Quantised.model_validate_json(compiled.metadata.get(QUANTISED, ""))
+    except ValidationError as error:
+        raise CannotCompile(f"it does not say what 8-bit integers change: {error}") from error
+    if quantised.sha256 != checkpoint.sha256:
+        raise CannotCompile("it was made of another checkpoint, and its scales are that one's")
+    return quantised
+
+
+def with_compiled(checkpoint: Checkpoint, compiled: Compiled | Captured) -> Checkpoint:
+    """The checkpoint that predicts with a compiled network, once that has given the same answers.
+
+    Raises:
+        CannotCompile: it has given others, or none.
+    """
+    pictures = probes(checkpoint.card.input_size)
+    faster = replace(checkpoint, compiled=compiled, predicts=compiled.name)
+    _check(lambda: judge(faster, pictures).difference(judge(checkpoint, pictures)), LARGEST_DIFFERENCE)
+    return faster
+
+
+def probes(side: int) -> NDArray[np.uint8]:
+    """Pictures ``[N, 3, side, side]`` that try out a network which is to take TorchScript's place."""
+    pictures = np.random.default_rng(0).integers(0, 256, (_PROBES, 3, side, side), dtype=np.uint8)
+    pictures[-1] //= 8  # a dark one too
+    return pictures
+
+
+def _check(difference: Callable[[], float], allowed: float) -> None:
+    """Raises CannotCompile unless answers can be had, and differ by no more than is allowed."""
+    try:
+        found = difference()
+    except Exception as error:  # whatever a graph of something else leads to
+        raise CannotCompile(f"it does not run: {error}") from error
+    if not found <= allowed:
+        raise CannotCompile(f"its answers differ by {found:.2g}; {allowed:g} is allowed")
