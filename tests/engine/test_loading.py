@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import app.engine.model as model
 
-def compute(path, devices):
+def compute(path, devices, precision):
     torch.set_num_threads(3)
     (torch.ones(2_000_000) + 1).sum()  # enough for OpenMP to share it among a team
     if path.name == "broken":
@@ -48,7 +48,7 @@ import asyncio, time
 from pathlib import Path
 import app.engine.model as model
 
-def slow(path, devices):
+def slow(path, devices, precision):
     time.sleep(0.5)
     print("whole")
 

@@ -221,7 +221,7 @@ def test_changes_are_differences_on_the_same_pictures() -> None:
     changes = measure_changes(before, after, rated, seed=0, resamples=50)
     was, now = measure(before, rated), measure(after, rated)
     assert {name: change.value for name, change in changes.items()} == pytest.approx(
-        {name: now[name] - was[name] for name in was}
+        {name: now[name] - was[name] for name in was if np.isfinite(was[name])}
     )
     # Pictures that are easy to both predictions leave their difference alone.
     noisy, same = (
