@@ -5,8 +5,8 @@ label: the last Mixed block is asked to point, through a linear map that is thro
 direction of the teacher's features at every place of the very same augmented picture (Romero et al. 2015,
 arXiv 1412.6550; Beyer et al. 2022, arXiv 2106.05237).
 
-On a processor ONNX Runtime looks for the teacher, always in single precision: its convolutions of single
-channels take a third of the time that PyTorch's take.
+On a processor ONNX Runtime looks for the teacher, always in single precision: it computes convolutions of
+single channels, of which the teachers are made, in less time than PyTorch does.
 """
 
 from __future__ import annotations

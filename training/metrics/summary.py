@@ -99,7 +99,7 @@ def measure_with_intervals(
         found = [sheet.figures(weights) for sheet in sheets]
         return {name: float(np.mean([figure[name] for figure in found])) for name in found[0]}
 
-    return _with_intervals(figures, np.arange(len(rated)) if groups is None else groups, seed, resamples)
+    return _with_intervals(figures, len(rated), groups, seed, resamples)
 
 
 def measure_changes(
@@ -132,14 +132,18 @@ def measure_changes(
         was = old.figures(weights)
         return {name: value - was[name] for name, value in new.figures(weights).items()}
 
-    return _with_intervals(figures, np.arange(len(rated)) if groups is None else groups, seed, resamples)
+    return _with_intervals(figures, len(rated), groups, seed, resamples)
 
 
 def _with_intervals(
-    figures: Callable[[Floats], dict[str, float]], groups: NDArray[np.int64], seed: int, resamples: int
+    figures: Callable[[Floats], dict[str, float]],
+    count: int,
+    groups: NDArray[np.int64] | None,
+    seed: int,
+    resamples: int,
 ) -> dict[str, Score]:
-    """Figures of how often each picture counts, with what they are where groups are drawn anew."""
-    _, group = np.unique(groups, return_inverse=True)
+    """Figures of how often each of `count` pictures counts, with what they are where groups are drawn anew."""
+    _, group = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
     members = int(group.max()) + 1
     rng = np.random.default_rng(seed)
     draws: dict[str, list[float]] = {}
@@ -149,7 +153,7 @@ def _with_intervals(
             draws.setdefault(name, []).append(value)
     return {
         name: _score(value, draws[name])
-        for name, value in figures(np.ones(len(group))).items()
+        for name, value in figures(np.ones(count)).items()
         if np.isfinite(value)
     }
 
