@@ -142,7 +142,7 @@ def _with_intervals(
     seed: int,
     resamples: int,
 ) -> dict[str, Score]:
-    """Figures of how often each of `count` pictures counts, with what they are where groups are drawn anew."""
+    """Figures of how often each picture counts, with what they are where groups are drawn anew."""
     _, group = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
     members = int(group.max()) + 1
     rng = np.random.default_rng(seed)
