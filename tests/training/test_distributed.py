@@ -97,18 +97,17 @@ def assert_alike(run: Run, alone: Run, start_file: Path) -> None:
 
     Sums in another order differ in their last bits. AdamW makes a step of full size of even the smallest
     gradient, so where a gradient is nearly zero, single weights may go different ways: what is bounded is the
-    distance of all of them. It is some 0.0004 of the way on processors with AVX2. Those with AMX sum in yet
-    another order: 0.0115 of the way, and a hundredth of the loss of a handful of pictures.
+    distance of all of them. It is some 0.0004 of the way here.
     """
     log, expected = log_of(run), log_of(alone)
     assert [(row["phase"], row["epoch"]) for row in log] == [(row["phase"], row["epoch"]) for row in expected]
     for name in ("train_loss", "validation_loss"):
         losses = [float(row[name]) for row in expected]
-        assert [float(row[name]) for row in log] == pytest.approx(losses, rel=0.02, abs=2e-5), name
+        assert [float(row[name]) for row in log] == pytest.approx(losses, rel=1e-4, abs=2e-5), name
     found, wanted = trunk(run.last), trunk(alone.last)
     start = {key: value for key, value in contents(start_file)[0].items() if key in wanted}
     travelled = distance(wanted, {**wanted, **start})
-    assert distance(wanted, found) < 0.03 * travelled
+    assert distance(wanted, found) < 0.01 * travelled
     assert contents(run.last)[0].keys() == contents(alone.last)[0].keys()
 
 
