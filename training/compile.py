@@ -64,17 +64,26 @@ def exported(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
     side = checkpoint.card.input_size
     pictures = torch.zeros((2, 3, side, side), dtype=torch.uint8).to(memory_format=torch.channels_last)
     with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-        graph = make_fx(judging(checkpoint), pre_dispatch=True)(pictures)
-        count = torch.export.Dim("count", min=1, max=_MOST)
-        return torch.export.export(graph, (pictures,), dynamic_shapes=({0: count},))
+        return for_any_number(make_fx(judging(checkpoint), pre_dispatch=True)(pictures), pictures)
 
 
 def onnx_of(checkpoint: Checkpoint) -> torch.onnx.ONNXProgram:
     """The same in ONNX's words, with the weights."""
-    program = torch.onnx.export(exported(checkpoint), dynamo=True, verbose=False)
-    if program is None:
+    return to_onnx(exported(checkpoint))
+
+
+def for_any_number(network: torch.nn.Module, pictures: torch.Tensor) -> torch.export.ExportedProgram:
+    """A network's operations, written down while it looks at some pictures, for any number of them."""
+    count = torch.export.Dim("count", min=1, max=_MOST)
+    return torch.export.export(network, (pictures,), dynamic_shapes=({0: count},))
+
+
+def to_onnx(program: torch.export.ExportedProgram) -> torch.onnx.ONNXProgram:
+    """Operations in ONNX's words, with the weights."""
+    written = torch.onnx.export(program, dynamo=True, verbose=False)
+    if written is None:
         raise RuntimeError("torch wrote no ONNX program")
-    return program
+    return written
 
 
 def names_of_weights(model: onnx.ModelProto, weights: Mapping[str, torch.Tensor]) -> dict[str, str]:

