@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -65,7 +66,7 @@ def _aot_inductor(checkpoint: Checkpoint, _: int) -> Engine:
 def _onnx(checkpoint: Checkpoint) -> str:
     path = FILES / f"{checkpoint.sha256[:12]}.onnx"
     if not path.is_file():
-        onnx_of(checkpoint).save(str(path))
+        onnx.save(onnx_of(checkpoint), path)
     return str(path)
 
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from onnx import TensorProto, numpy_helper
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.pattern import RewriteRule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn import functional
 
 from app.checkpoint import CheckpointError, judging
 from app.compiled import SUFFIX, CannotCompile, Compiled, mark
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
+    import onnx_ir
     from numpy.typing import NDArray
 
     from app.checkpoint import Checkpoint
@@ -38,7 +43,7 @@ def compile_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
     """
     weights = checkpoint.network.state_dict()
     try:
-        model = onnx_of(checkpoint).model_proto
+        model = onnx_of(checkpoint)
         graph = without_weights(model, names_of_weights(model, weights))
     except Exception as error:  # whatever the network does that cannot be written down
         raise CheckpointError(f"{path} cannot be compiled: {type(error).__name__}: {error}") from error
@@ -67,9 +72,42 @@ def exported(checkpoint: Checkpoint) -> torch.export.ExportedProgram:
         return for_any_number(make_fx(judging(checkpoint), pre_dispatch=True)(pictures), pictures)
 
 
-def onnx_of(checkpoint: Checkpoint) -> torch.onnx.ONNXProgram:
+def onnx_of(checkpoint: Checkpoint) -> onnx.ModelProto:
     """The same in ONNX's words, with the weights."""
-    return to_onnx(exported(checkpoint))
+    model: onnx.ModelProto = rewrite(to_onnx(exported(checkpoint)).model_proto, [_border_free()])
+    return model
+
+
+def _border_free() -> RewriteRule:
+    """One average for an average of windows and the division that takes the zero border out of its count.
+
+    The division is there because torchvision's blocks average by themselves, see `training.inception`. It
+    costs a pass over memory, and in 8-bit integers what is rounded before and after it.
+    """
+
+    def average(op: Any, windows: onnx_ir.Value, inside: onnx_ir.Value) -> Any:  # noqa: ANN401 - the library's
+        counted = op.AveragePool(
+            windows, count_include_pad=1, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1],
+            _allow_other_attributes=True,
+        )  # fmt: skip
+        return op.Div(counted, inside)
+
+    def divides_by_what_lies_inside(_: Any, inside: onnx_ir.Value, **__: Any) -> bool:  # noqa: ANN401
+        if inside.const_value is None:
+            return False
+        divisor = inside.const_value.numpy()
+        if divisor.ndim != 4:  # noqa: PLR2004 - [1, 1, h, w]
+            return False
+        ones = torch.ones(1, 1, *divisor.shape[2:])
+        wanted = functional.avg_pool2d(ones, 3, stride=1, padding=1).numpy()
+        return bool(divisor.shape == wanted.shape and np.allclose(divisor, wanted, atol=1e-6))
+
+    def uncounted(op: Any, windows: onnx_ir.Value, **_: Any) -> Any:  # noqa: ANN401
+        return op.AveragePool(
+            windows, count_include_pad=0, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1]
+        )
+
+    return RewriteRule(average, uncounted, divides_by_what_lies_inside)
 
 
 def for_any_number(network: torch.nn.Module, pictures: torch.Tensor) -> torch.export.ExportedProgram:

@@ -116,7 +116,7 @@ def _rounded(
     checkpoint: Checkpoint, pictures: Iterator[NDArray[np.uint8]]
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The network in integers, which rounds its kernels itself, and the checkpoint's names for them."""
-    single = onnx_of(checkpoint).model_proto
+    single = onnx_of(checkpoint)
     names = names_of_weights(single, checkpoint.network.state_dict())
     shown = _Shown(pictures, single.graph.input[0].name)
     kernels = {tensor.name: tensor for tensor in single.graph.initializer if tensor.name in names}
