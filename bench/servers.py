@@ -113,9 +113,13 @@ class Server:
         """The body of an answer 200 to a GET; None for any other answer, or none."""
         return self._ask("GET", path, None)
 
+    def send(self, path: str, jpeg: bytes) -> bytes | None:
+        """The body of an answer 200 to a picture; None for any other answer, or none."""
+        return self._ask("POST", path, jpeg)
+
     def predict(self, jpeg: bytes) -> dict[str, float] | None:
         """The probabilities of the emotions; None unless the answer is 200."""
-        body = self._ask("POST", "/predict", jpeg)
+        body = self.send("/predict", jpeg)
         if body is None:
             return None
         distribution: dict[str, float] = json.loads(body)["distribution"]

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
-from app.checkpoint import CHECKSUMS, Checkpoint, CheckpointError, judge
+from app.checkpoint import CHECKSUMS, Checkpoint, CheckpointError, judge, load_torchscript
 from app.compiled import SUFFIX
 from app.loading import load
 from tests.tiny import SIDE, JudgingNetwork, judging_card, write_checkpoint
 from training import export
 from training.__main__ import main
 from training.checksums import list_digest
-from training.compile import exported
+from training.compile import compile_checkpoint, exported, onnx_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +121,38 @@ def test_graph_that_cannot_be_trusted_is_refused(tmp_path: Path, change: str) ->
         load(path, CPU)
     assert main(["compile", str(path)]) == 0  # which does not look at what it writes anew
     assert load(path, CPU).predicts.startswith("ONNX Runtime ")
+
+
+class BorderFree(JudgingNetwork):
+    """One that averages windows with the border counted, and divides by a share of what lies inside."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def features(self, pictures: torch.Tensor) -> torch.Tensor:
+        windows = pictures.to(self.smooth.weight.dtype) / 255.0
+        inside = functional.avg_pool2d(torch.ones_like(windows[:1, :1]), 3, stride=1, padding=1)
+        averages = functional.avg_pool2d(windows, 3, stride=1, padding=1) / (self.share * inside)
+        means: torch.Tensor = torch.tanh(2.0 * self.smooth(averages)).mean(dim=(2, 3))
+        return means
+
+
+@pytest.mark.parametrize(("share", "divisions"), [(1.0, 0), (0.9, 1)])
+def test_border_free_average_needs_no_division(tmp_path: Path, share: float, divisions: int) -> None:
+    path = tmp_path / "tiny.pt"
+    export.write(BorderFree(share).eval(), judging_card(), path)
+    checkpoint = load_torchscript(path, CPU)
+    nodes = onnx_of(checkpoint).graph.node
+    made_by = {name: node.op_type for node in nodes for name in node.output}
+    assert "AveragePool" in made_by.values()
+    assert [made_by.get(node.input[0]) for node in nodes if node.op_type == "Div"].count(
+        "AveragePool"
+    ) == divisions
+    compile_checkpoint(checkpoint, path)
+    served, pictures = load(path, CPU), _pictures(3)
+    assert served.compiled is not None
+    assert judge(served, pictures).difference(judge(checkpoint, pictures)) < 1e-5
 
 
 def test_gradients_are_torchscripts(path: Path) -> None:
