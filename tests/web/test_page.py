@@ -204,7 +204,7 @@ def test_a_dropped_file(browser: Browser, photo: Path) -> None:
     data = {"items": [], "files": [str(photo)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver"):
         browser.command("Input.dispatchDragEvent", type=kind, x=300, y=400, data=data)
-    assert "over" in str(browser.one("body").get_attribute("class"))
+    browser.wait_for("body.over")  # the page hears of a drag a little after the command is answered
     browser.command("Input.dispatchDragEvent", type="drop", x=300, y=400, data=data)
     explained(browser, "joy")
     assert "over" not in str(browser.one("body").get_attribute("class"))
