@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.loading import load
+from bench.machine import MEBIBYTE, memory
 from training.compile import exported, onnx_of
 
 if TYPE_CHECKING:
@@ -128,8 +130,8 @@ def measure(name: str, checkpoint: Checkpoint, threads: int) -> dict[str, Any]:
         "differs": differs,
         "started": started,
         "faults": used.ru_minflt,
-        "peak": used.ru_maxrss // 1024,
-        "resident": _resident(),
+        "peak": memory(os.getpid(), "VmHWM") // MEBIBYTE,
+        "resident": memory(os.getpid(), "VmRSS") // MEBIBYTE,
     }
 
 
@@ -151,13 +153,6 @@ def _seconds_of_product(left: torch.Tensor) -> float:
     began = time.perf_counter()
     _ = left @ left
     return time.perf_counter() - began
-
-
-def _resident() -> int:
-    for line in Path("/proc/self/status").read_text("ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) // 1024
-    return 0
 
 
 def _channels_last(pictures: NDArray[np.uint8]) -> torch.Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,6 @@ PREDICTIONS = 40
 EXPLANATIONS = 5
 READY_SECONDS = 5.0
 """From the start of the process to the answer to its first prediction, at most."""
-MEBIBYTE = 1024**2
 MILLI = 1000
 
 
@@ -91,7 +89,7 @@ def measure(case: Case, jpeg: bytes, threads: int) -> Footprint:
         before = _faults(process.pid)
         explanation = [_seconds(server, "/explain", jpeg) for _ in range(EXPLANATIONS)]
         faults = (_faults(process.pid) - before) / 1000
-        at_last, at_most = server.resident(), _most(process.pid)
+        at_last, at_most = server.resident(), machine.memory(process.pid, "VmHWM")
         return Footprint(ready, at_first, at_last, at_most, prediction, explanation, faults)
 
 
@@ -100,14 +98,6 @@ def _seconds(server: Server, path: str, jpeg: bytes) -> float:
     if server.send(path, jpeg) is None:
         raise RuntimeError(f"{path} was not answered with 200")
     return time.perf_counter() - began
-
-
-def _most(pid: int) -> int:
-    """The most bytes of memory that a process ever had."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("utf-8"))
-    if found is None:
-        raise RuntimeError("this system does not say how much memory a process had at most")
-    return 1024 * int(found[1])
 
 
 def _faults(pid: int) -> int:
@@ -121,7 +111,7 @@ def section(found: Mapping[str, Sequence[Footprint]]) -> str:
     rows = []
     for name, rounds in found.items():
         first, last, most = (
-            Spread.of(getattr(each, which) / MEBIBYTE for each in rounds)
+            Spread.of(getattr(each, which) / machine.MEBIBYTE for each in rounds)
             for which in ("at_first", "at_last", "at_most")
         )
         rows.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import time
 from contextlib import suppress
@@ -18,6 +19,7 @@ from app.cpus import available_cpus
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+MEBIBYTE = 1024**2
 GIBIBYTE = 1024**3
 
 
@@ -71,6 +73,19 @@ class Watch:
         elapsed = (time.monotonic() - self._began) * (os.cpu_count() or 1)
         ours = _our_seconds() - self._ours
         return Taken(ours, max(0.0, _busy_seconds() - self._busy - ours) / elapsed)
+
+
+def memory(pid: int, figure: str) -> int:
+    """Bytes that a process has (``VmRSS``), or had at most (``VmHWM``), as Linux counts them.
+
+    Raises:
+        RuntimeError: this system does not say.
+    """
+    status = Path(f"/proc/{pid}/status")
+    found = re.search(rf"^{figure}:\s+(\d+) kB", status.read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"{status} does not say {figure}")
+    return 1024 * int(found[1])
 
 
 def _processor() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from bench.machine import MEBIBYTE
 from bench.report import bullets, table
 from bench.spread import Spread
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
     from bench.bare import Bare
     from bench.serving import Result, Results
-
-MEBIBYTE = 1024**2
 
 
 def section(results: Results, facts: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from bench.outcome import OK, summarise
 from bench.report import progress, table, verdict
 from bench.scrape import wait_until_quiet
 from bench.servers import HOST
+from bench.storm_overload import capacity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from bench.servers import Server
 
 CLIENTS = 32
-PATIENCE_SECONDS = 0.5  # at most; the answers take some seconds, so nearly all who leave do so in the queue
+PATIENCE = 0.25
+"""At most, of the time that an answer takes when all wait: so nearly all who leave do so in the queue."""
 LEAST_SPARED = 0.95
 
 
@@ -33,12 +35,14 @@ class Leavers:
     """What became of it.
 
     Attributes:
+        patience: seconds that those who leave wait at most.
         summary: of all requests.
         on_device: pictures that reached the device.
         noticed: clients that the service saw leave.
         others: share of the machine that others took.
     """
 
+    patience: float
     summary: Summary
     on_device: int
     noticed: int
@@ -55,9 +59,10 @@ class Leavers:
         return 1 - self.in_vain / max(1, self.summary.left_waiting)
 
 
-def measure(server: Server, paths: Sequence[str], *, seconds: float) -> Leavers:
-    """A closed loop; each client that leaves comes back at once with another picture."""
-    progress(f"leavers: half of {CLIENTS} clients, {seconds:.0f} s")
+def measure(server: Server, paths: Sequence[str], *, seconds: float, capacity_seconds: float) -> Leavers:
+    """A closed loop in which nobody leaves, then one in which who leaves comes back with another picture."""
+    patience = PATIENCE * CLIENTS / capacity(server, paths, capacity_seconds, clients=CLIENTS)
+    progress(f"leavers: half of {CLIENTS} clients, within {patience:.2f} s, for {seconds:.0f} s")
     before, watch = wait_until_quiet(server), Watch()
     plan = Plan(
         HOST,
@@ -67,7 +72,7 @@ def measure(server: Server, paths: Sequence[str], *, seconds: float) -> Leavers:
         seconds,
         clients=CLIENTS,
         leavers=0.5,
-        patience=PATIENCE_SECONDS,
+        patience=patience,
     )
     run = run_apart(plan)
     others = [watch.taken().others]
@@ -77,7 +82,7 @@ def measure(server: Server, paths: Sequence[str], *, seconds: float) -> Leavers:
         return round(after.value(name, kind="prediction") - before.value(name, kind="prediction"))
 
     summary = summarise(run.records, begin=0.0, end=math.inf)
-    return Leavers(summary, rise("batch_size_sum"), rise("abandoned_total"), others)
+    return Leavers(patience, summary, rise("batch_size_sum"), rise("abandoned_total"), others)
 
 
 def section(leavers: Leavers) -> str:
@@ -92,8 +97,8 @@ def section(leavers: Leavers) -> str:
         ("of them for nobody", f"{leavers.in_vain}"),
     ]
     set_up = (
-        f"{CLIENTS} clients; half of them leave at a random time within {PATIENCE_SECONDS:g} s of sending, "
-        "and come back at once with another picture."
+        f"{CLIENTS} clients; half of them leave at a random time within {leavers.patience:.2f} s of sending, "
+        f"{PATIENCE:g} of what an answer takes when all wait, and come back at once with another picture."
     )
     outcome = (
         f"Bar: at least {LEAST_SPARED:.0%} of the abandoned pictures never reach the device. Measured: "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.settings import Settings
 from bench.load import Plan, run_apart
-from bench.machine import Watch
+from bench.machine import MEBIBYTE, Watch
 from bench.outcome import EDGE_SECONDS, Percentiles, Summary, summarise
 from bench.report import progress, table, verdict
 from bench.scrape import wait_until_quiet
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 FACTOR = 5
 CLIENTS = 16  # two full batches: enough to find the capacity, too few to be refused
 SETTLING = 5.0  # seconds until the queue is as full as it gets; not counted
-MEBIBYTE = 1024**2
 
 LEAST_GOODPUT = 0.9  # of the capacity
 DEADLINE_SECONDS: float = Settings.model_fields["predict_seconds"].default
@@ -60,7 +59,7 @@ class Overload:
 def measure(server: Server, paths: Sequence[str], *, seconds: float, capacity_seconds: float) -> Overload:
     """Capacity, overload, capacity."""
     watch = Watch()
-    before = _capacity(server, paths, capacity_seconds)
+    before = capacity(server, paths, capacity_seconds)
     others = [watch.taken().others]
     rate = FACTOR * before
     progress(f"overload: {before:.1f}/s is the capacity, {rate:.0f}/s for {seconds:.0f} s")
@@ -70,7 +69,7 @@ def measure(server: Server, paths: Sequence[str], *, seconds: float, capacity_se
     others.append(watch.taken().others)
     wait_until_quiet(server)
     watch = Watch()
-    after = _capacity(server, paths, capacity_seconds)
+    after = capacity(server, paths, capacity_seconds)
     others.append(watch.taken().others)
     during = [(when, size) for when, size in log.samples if SETTLING <= when <= seconds]
     return Overload(
@@ -133,9 +132,10 @@ def _memory(overload: Overload) -> tuple[str, str, str]:
     )
 
 
-def _capacity(server: Server, paths: Sequence[str], seconds: float) -> float:
-    progress("overload: capacity")
-    run = run_apart(Plan(HOST, server.port, "/predict", tuple(paths), seconds, clients=CLIENTS))
+def capacity(server: Server, paths: Sequence[str], seconds: float, *, clients: int = CLIENTS) -> float:
+    """Predictions a second of a closed loop."""
+    progress(f"capacity, by {clients} clients")
+    run = run_apart(Plan(HOST, server.port, "/predict", tuple(paths), seconds, clients=clients))
     return summarise(run.records, begin=seconds / 5, end=seconds - EDGE_SECONDS).goodput
 
 

@@ -50,7 +50,9 @@ def measure(lengths: Lengths, threads: int) -> tuple[list[str], list[float], str
         for path, clients in (("/predict", 8), ("/explain", 2)):
             run_apart(Plan(HOST, server.port, path, tuple(paths), 4.0, clients=clients))
         explain = storm_explain.measure(server, paths, seconds=lengths.predictions, rounds=lengths.rounds)
-        leavers = storm_leavers.measure(server, paths, seconds=lengths.leavers)
+        leavers = storm_leavers.measure(
+            server, paths, seconds=lengths.leavers, capacity_seconds=lengths.capacity
+        )
     # A process of its own, so that its memory tells of the overload alone.
     with running(OURS, (PICTURES / SMALL / "0.jpg").read_bytes(), threads=threads) as server:
         overload = storm_overload.measure(

@@ -114,6 +114,7 @@ def check_container(compose: list[str], environment: dict[str, str]) -> None:
     assert {process[name] for name in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}, process
     assert process["NoNewPrivs"] == "1"
     assert process["Seccomp"] == "2"  # the engine's own filter of system calls
+    assert "libjemalloc.so.2" in ask("cat", "/proc/1/maps").stdout
     text = subprocess.run(["docker", "inspect", container], text=True, capture_output=True, check=True).stdout
     (facts,) = json.loads(text)
     limits = facts["HostConfig"]
