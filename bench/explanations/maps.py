@@ -81,6 +81,11 @@ def _dream_map(asked: Explained, settings: DreamSettings) -> Map:
     return softened(dream(asked, settings).relevance())
 
 
+def _raw_dream_map(asked: Explained) -> Map:
+    """As ``map=npz`` gives it: every pixel for itself, as the other methods have it."""
+    return dream(asked, QUICK).relevance()
+
+
 def _random(asked: Explained) -> Map:
     side = asked.pixels.shape[-1]
     return np.random.default_rng(asked.seed).normal(size=(side, side)).astype(np.float32)
@@ -158,6 +163,7 @@ def _soft(asked: Explained, method: Callable[[Explained], Map]) -> Map:
 
 METHODS: dict[str, Callable[[Explained], Map]] = {
     "dream": partial(_dream_map, settings=QUICK),
+    "dream-raw": _raw_dream_map,
     "dream-thorough": partial(_dream_map, settings=THOROUGH),
     "random": _random,
     "centre": _centre,
@@ -171,7 +177,8 @@ METHODS: dict[str, Callable[[Explained], Map]] = {
     "grad-cam-6e": partial(_grad_cam, block="Mixed_6e"),
     "occlusion": _occlusion,
 }
-"""By name. ``-soft`` is the same map with the dream's softening: it must not be the softening that wins."""
+"""By name. ``-soft`` is the same map with the dream's softening: it must not be the softening that wins.
+``dream`` is softened as it is drawn, ``dream-raw`` is not."""
 DEFAULT_METHODS = tuple(name for name in METHODS if name not in {"occlusion", "grad-cam-6e"})
 
 

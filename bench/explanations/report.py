@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DREAMS = ("dream", "dream-thorough")
+DREAMS = ("dream", "dream-raw", "dream-thorough")
 _FIGURES = {
     "log_odds": "insertion less deletion, log-odds",
     "share": "insertion less deletion, probability",
