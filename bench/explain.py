@@ -48,20 +48,20 @@ _SETTINGS = {"dream": QUICK, "dream-thorough": THOROUGH}
 def main(words: Sequence[str] | None = None) -> int:
     """Measure what is not measured yet, or report what is."""
     chosen = _arguments(words)
+    if chosen.speed:
+        section = (
+            f"## What an explanation costs\n\n{machine.describe()}; `python -m bench.explain --speed`.\n\n"
+        )
+        section += speed(chosen.checkpoint, chosen.threads)
+        replace_section("explanation-speed", section)
+        print(section)
+        return 0
     torch.set_num_threads(chosen.threads)
     checkpoint = load(chosen.checkpoint, _CPU)
     if chosen.report:
         name = f"{checkpoint.card.name} {checkpoint.card.version}"
         section = report(list(read(chosen.report).values()), name)
         replace_section("explanations", section)
-        print(section)
-        return 0
-    if chosen.speed:
-        section = (
-            f"## What an explanation costs\n\n{machine.describe()}; `python -m bench.explain --speed`.\n\n"
-        )
-        section += speed(checkpoint, chosen.threads)
-        replace_section("explanation-speed", section)
         print(section)
         return 0
     for piece in warm_up(checkpoint, 1):  # as the service does: TorchScript's first passes round otherwise
