@@ -84,12 +84,10 @@ def _border_free() -> RewriteRule:
     The division is there because torchvision's blocks average by themselves, see `training.inception`. It
     costs a pass over memory, and in 8-bit integers what is rounded before and after it.
     """
+    shape = {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1, 1, 1, 1]}
 
     def average(op: Any, windows: onnx_ir.Value, inside: onnx_ir.Value) -> Any:  # noqa: ANN401 - the library's
-        counted = op.AveragePool(
-            windows, count_include_pad=1, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1],
-            _allow_other_attributes=True,
-        )  # fmt: skip
+        counted = op.AveragePool(windows, count_include_pad=1, **shape, _allow_other_attributes=True)
         return op.Div(counted, inside)
 
     def divides_by_what_lies_inside(_: Any, inside: onnx_ir.Value, **__: Any) -> bool:  # noqa: ANN401
@@ -103,9 +101,7 @@ def _border_free() -> RewriteRule:
         return bool(divisor.shape == wanted.shape and np.allclose(divisor, wanted, atol=1e-6))
 
     def uncounted(op: Any, windows: onnx_ir.Value, **_: Any) -> Any:  # noqa: ANN401
-        return op.AveragePool(
-            windows, count_include_pad=0, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1]
-        )
+        return op.AveragePool(windows, count_include_pad=0, **shape)
 
     return RewriteRule(average, uncounted, divides_by_what_lies_inside)
 

@@ -25,6 +25,6 @@ def test_memory_is_what_linux_counts() -> None:
     before = memory(own, "VmRSS")
     held = bytearray(os.urandom(64 * MEBIBYTE))
     assert memory(own, "VmRSS") - before > 0.9 * len(held)
-    assert memory(own, "VmHWM") >= memory(own, "VmRSS")
+    assert memory(own, "VmRSS") <= memory(own, "VmHWM")  # read in this order: it may grow between
     with pytest.raises(RuntimeError, match="VmNothing"):
         memory(own, "VmNothing")

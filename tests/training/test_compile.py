@@ -146,9 +146,8 @@ def test_border_free_average_needs_no_division(tmp_path: Path, share: float, div
     nodes = onnx_of(checkpoint).graph.node
     made_by = {name: node.op_type for node in nodes for name in node.output}
     assert "AveragePool" in made_by.values()
-    assert [made_by.get(node.input[0]) for node in nodes if node.op_type == "Div"].count(
-        "AveragePool"
-    ) == divisions
+    divided = [made_by.get(node.input[0]) for node in nodes if node.op_type == "Div"]
+    assert divided.count("AveragePool") == divisions
     compile_checkpoint(checkpoint, path)
     served, pictures = load(path, CPU), _pictures(3)
     assert served.compiled is not None
