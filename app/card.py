@@ -23,15 +23,15 @@ class Score(_CardPart):
 
 
 class Quantised(_CardPart):
-    """What a graph in 8-bit integers says of itself."""
+    """What predicting in a lower precision than single changes, as it was measured."""
 
-    sha256: str = Field(description="of the checkpoint that it was made of")
+    sha256: str = Field(description="of the checkpoint that it was measured of")
     pictures: int = Field(description="test pictures that `changes` were measured on")
     changes: dict[str, Score] = Field(
-        description="what each figure changes by when 8-bit integers predict in place of single precision"
+        description="what each figure changes by when the lower precision predicts"
     )
     answers: list[list[float]] = Field(
-        description="probabilities of the pictures that try out every load, as they were where it was made"
+        description="probabilities of the pictures that try out every load, where it was measured"
     )
 
 

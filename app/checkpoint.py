@@ -6,7 +6,8 @@ also has a method ``judge``, which gives the logits and the novelty ``[N]`` of t
 that shows its inner layers has a method ``activations``, which gives each layer's output by name. The weights
 are stored in half precision; `load` widens them to single precision. The file is used only when
 ``SHA256SUMS`` beside it lists its digest, and so is the graph beside it that `app.compiled` predicts with.
-``NAME.int8.onnx`` is another such graph, in 8-bit integers, for those who ask for it.
+``NAME.int8.onnx`` is another such graph, in 8-bit integers, for those who ask for it; ``NAME.float16.json``
+tells what half precision on a GPU changes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from app.captured import Captured
     from app.card import Quantised
-    from app.compiled import Compiled
 
 CARD_FILE = "card.json"
 CHECKSUMS = "SHA256SUMS"
@@ -40,6 +39,17 @@ TORCHSCRIPT = "TorchScript"
 
 class CheckpointError(Exception):
     """The checkpoint cannot be trusted or read; the message says why."""
+
+
+class Computing(Protocol):
+    """What computes a network's judgement in its own way."""
+
+    @property
+    def name(self) -> str:
+        """In words."""
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> tuple[torch.Tensor, ...]:
+        """Logits ``[N, K]``, and novelty ``[N]`` if the network has it, of ``uint8 [N, 3, S, S]``."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Checkpoint:
         layers: names of the inner layers that ``activations`` shows, from the first to the last.
         compiled: computes the same as the network's judgement in less time; None for what has no such thing.
         predicts: what computes predictions, in words.
-        quantised: what predicting in 8-bit integers changes; None in single precision.
+        quantised: what predicting in a lower precision changes; None in single precision.
     """
 
     network: torch.jit.ScriptModule
@@ -63,7 +73,7 @@ class Checkpoint:
     sha256: str
     device: torch.device
     layers: tuple[str, ...] = ()
-    compiled: Compiled | Captured | None = None
+    compiled: Computing | None = None
     predicts: str = TORCHSCRIPT
     quantised: Quantised | None = None
 

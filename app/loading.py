@@ -1,9 +1,9 @@
 """A checkpoint with whatever computes its predictions in the least time here.
 
 On a processor that is the graph beside it (`app.compiled`), in single precision or, on request, in 8-bit
-integers; on a GPU, CUDA graphs (`app.captured`). Each is tried out at every load. TorchScript takes the place
-of what cannot be had or answers otherwise, and the log says so; but never that of integers, which somebody
-has asked for.
+integers; on a GPU, CUDA graphs (`app.captured`), on request in half precision (`app.halved`). Each is tried
+out at every load. TorchScript takes the place of what cannot be had or answers otherwise, and the log says
+so; but never that of a lower precision, which somebody has asked for.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from app.checkpoint import (
     verify,
 )
 from app.compiled import INT8_SUFFIX, QUANTISED, SUFFIX, CannotCompile, Compiled
+from app.halved import HALF_SUFFIX, in_half
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
@@ -35,14 +36,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from app.checkpoint import Checkpoint
+    from app.checkpoint import Checkpoint, Computing
 
 LARGEST_DIFFERENCE = 1e-3
 """That a compiled network's probabilities and novelty may have from TorchScript's."""
-LARGEST_INT8_DIFFERENCE = 0.02
-"""That probabilities in 8-bit integers may have from those where the graph was made. How far they are from
-TorchScript's was measured there, on real pictures; noise, which tries out a load, says nothing of it."""
-Precision = Literal["float32", "int8"]
+LARGEST_LOWER_DIFFERENCE = 0.02
+"""That probabilities in a lower precision may have from those where it was measured. How far they are from
+single precision's was measured there, on real pictures; noise, which tries out a load, says nothing of it."""
+Precision = Literal["float32", "float16", "int8"]
 _PROBES = 3
 
 log = logging.getLogger("deepemotion.service")
@@ -69,10 +70,10 @@ def load(
 
     Raises:
         CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card; or the graph
-            beside it fails `verify`; or 8-bit integers are asked for and cannot be had.
+            beside it fails `verify`; or a lower precision is asked for and cannot be had.
     """
     checkpoint = load_torchscript(path, device)
-    graph = path.with_suffix(SUFFIX if precision == "float32" else INT8_SUFFIX)
+    graph = path.with_suffix(INT8_SUFFIX if precision == "int8" else SUFFIX)
 
     def beside() -> Compiled:
         verify(graph)
@@ -81,7 +82,9 @@ def load(
 
     if precision == "int8":
         return _in_integers(checkpoint, graph, beside)
-    compiled: Compiled | Captured
+    if precision == "float16":
+        return _in_half(checkpoint, path.with_suffix(HALF_SUFFIX))
+    compiled: Computing
     try:
         if device.type == "cuda":
             compiled = Captured(judging(checkpoint), checkpoint.card.input_size, device)
@@ -111,35 +114,54 @@ def _in_integers(checkpoint: Checkpoint, graph: Path, beside: Callable[[], Compi
         raise CheckpointError(f"there is no {graph} to predict with; `python -m training quantise` makes it")
     try:
         compiled = beside()
-        quantised = _quantised(compiled, checkpoint)
-        name = f"{compiled.name}, in 8-bit integers"
-        predicting = replace(checkpoint, compiled=compiled, predicts=name, quantised=quantised)
-        pictures, expected = probes(checkpoint.card.input_size), np.array(quantised.answers)
-        _check(
-            lambda: float(np.abs(probabilities(predicting, pictures) - expected).max()),
-            LARGEST_INT8_DIFFERENCE,
-        )
+        return _with_lower(checkpoint, compiled, compiled.metadata.get(QUANTISED, ""), "8-bit integers")
     except CannotCompile as error:
         raise CheckpointError(f"{graph} cannot predict: {error}") from error
+
+
+def _in_half(checkpoint: Checkpoint, beside: Path) -> Checkpoint:
+    """The checkpoint that predicts in half precision, in CUDA graphs.
+
+    Nothing takes its place, because somebody has asked for it.
+
+    Raises:
+        CheckpointError: it cannot be had; the message says why.
+    """
+    device = checkpoint.device
+    if device.type != "cuda":
+        raise CheckpointError(f"half precision is for GPUs, and the checkpoint is to be on {device}")
+    if not beside.is_file():
+        raise CheckpointError(f"there is no {beside}; `python -m training halve` makes it")
+    verify(beside)
+    try:
+        halved = Captured(in_half(judging(checkpoint), device), checkpoint.card.input_size, device)
+        return _with_lower(checkpoint, halved, beside.read_text("utf-8"), "half precision")
+    except CannotCompile as error:
+        raise CheckpointError(f"half precision cannot predict: {error}") from error
+
+
+def _with_lower(checkpoint: Checkpoint, lower: Computing, told: str, precision: str) -> Checkpoint:
+    """The checkpoint that predicts in a lower precision, which says of itself what it changes.
+
+    Raises:
+        CannotCompile: it does not say so, is another checkpoint's, or answers otherwise than it did there.
+    """
+    try:
+        quantised = Quantised.model_validate_json(told)
+    except ValidationError as error:
+        raise CannotCompile(f"it does not say what comes of {precision}: {error}") from error
+    if quantised.sha256 != checkpoint.sha256:
+        raise CannotCompile("it was made of another checkpoint, and tells of that one")
+    name = f"{lower.name}, in {precision}"
+    predicting = replace(checkpoint, compiled=lower, predicts=name, quantised=quantised)
+    pictures, expected = probes(checkpoint.card.input_size), np.array(quantised.answers)
+    _check(
+        lambda: float(np.abs(probabilities(predicting, pictures) - expected).max()), LARGEST_LOWER_DIFFERENCE
+    )
     return predicting
 
 
-def _quantised(compiled: Compiled, checkpoint: Checkpoint) -> Quantised:
-    """What a graph in 8-bit integers says of itself.
-
-    Raises:
-        CannotCompile: it is none, or another checkpoint's.
-    """
-    try:
-        quantised = Quantised.model_validate_json(compiled.metadata.get(QUANTISED, ""))
-    except ValidationError as error:
-        raise CannotCompile(f"it does not say what 8-bit integers change: {error}") from error
-    if quantised.sha256 != checkpoint.sha256:
-        raise CannotCompile("it was made of another checkpoint, and its scales are that one's")
-    return quantised
-
-
-def with_compiled(checkpoint: Checkpoint, compiled: Compiled | Captured) -> Checkpoint:
+def with_compiled(checkpoint: Checkpoint, compiled: Computing) -> Checkpoint:
     """The checkpoint that predicts with a compiled network, once that has given the same answers.
 
     Raises:

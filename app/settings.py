@@ -36,11 +36,11 @@ class Settings(BaseSettings):
         description="where the network runs: cuda is every GPU, cuda:0,cuda:2 those two, cpu every CPU "
         "socket; auto is cuda if there is a GPU, else cpu. Each device gets a copy of the network",
     )
-    precision: Literal["float32", "int8"] = Field(
+    precision: Literal["float32", "float16", "int8"] = Field(
         default="float32",
-        description="of predictions: int8 takes a processor about half the time, and changes the answers by "
-        "what GET /v1/model says under quantised; NAME.int8.onnx must lie beside the checkpoint. "
-        "Explanations are float32 always",
+        description="of predictions: int8 takes a processor about half the time, float16 is for GPUs; they "
+        "change the answers by what GET /v1/model says under quantised. NAME.int8.onnx or NAME.float16.json "
+        "must lie beside the checkpoint. Explanations are float32 always",
     )
     threads: int | None = Field(
         default=None,

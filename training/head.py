@@ -17,7 +17,7 @@ from torch.nn import functional
 from training import distributed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from training.pictures import Sample
 
@@ -79,6 +79,8 @@ def fit_head(
     training: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
     earlier: tuple[Tensor, Tensor] | None = None,
+    *,
+    penalties: Sequence[float] = PENALTIES,
 ) -> HeadFit:
     """Solve the last layer for every penalty and keep the one with the lowest validation loss.
 
@@ -88,6 +90,7 @@ def fit_head(
         validation: the same of other pictures.
         earlier: weight ``[K, F]`` and bias ``[K]`` of a last layer that knows these emotions from another set
             of pictures. It is tried, too, to penalise the distance from it instead of the distance from zero.
+        penalties: to choose from.
     """
     features, targets = training
     mean, spread = features.mean(dim=0), features.std(dim=0) + _FLAT
@@ -95,7 +98,7 @@ def fit_head(
     best: HeadFit | None = None
     for start in (None,) if earlier is None else (None, earlier):
         known = torch.zeros_like(targets) if start is None else functional.linear(features, *start)
-        for penalty in PENALTIES:
+        for penalty in penalties:
             weight, bias = _solve(standard, targets, penalty, known)
             # Folding the standardisation into the layer keeps the network free of it.
             weight, bias = (weight / spread[:, None]).T, bias - (mean / spread) @ weight

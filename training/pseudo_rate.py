@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.affective_set import DataError
+from training.affective_set import DataError, cross_validation
 from training.fit_settings import autocast
-from training.head import HeadFit, extract, fit_head
+from training.head import PENALTIES, HeadFit, extract, fit_head
 from training.pictures import RatedPictures, batches
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from training.teacher import Teacher
 
 BATCH = 16
+FOLDS = 5
 
 
 class Panel(nn.Module):
@@ -85,10 +86,39 @@ class Opinion(nn.Module):
         return np.asarray(torch.softmax(self.head(seen).double(), dim=1))
 
 
-def learn(training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> tuple[Opinion, HeadFit]:
+def learn(
+    training: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    penalties: Sequence[float] = PENALTIES,
+) -> tuple[Opinion, HeadFit]:
     """Fit a last layer to features and agreement, its penalty to the validation part."""
     opinion = Opinion(training[0].shape[1], training[1].shape[1])
-    return opinion, fit_head(opinion, training, validation)
+    return opinion, fit_head(opinion, training, validation, penalties=penalties)
+
+
+def out_of_fold(
+    rated: AffectiveSet, seen: tuple[Tensor, Tensor], *, penalty: float, seed: int
+) -> NDArray[np.float64]:
+    """Agreement levels ``[N, K]`` that are expected of N rated pictures by who learned from the others.
+
+    Who has learned from a picture says again what its raters said, with their noise.
+
+    Args:
+        rated: the N pictures.
+        seen: of them, features ``[N, F]`` and agreement ``[N, K]``.
+        penalty: of each fold's last layer.
+        seed: of the folds.
+
+    Raises:
+        DataError: there are too few pictures, or groups of near duplicates, for the folds.
+    """
+    shares = np.empty(seen[1].shape)
+    (folds,) = cross_validation(rated, folds=FOLDS, seed=seed, validation_share=0)
+    for fold in folds:
+        apart = seen[0][fold.test], seen[1][fold.test]
+        opinion, _ = learn((seen[0][fold.train], seen[1][fold.train]), apart, (penalty,))
+        shares[fold.test] = opinion.shares(apart[0])
+    return shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +155,10 @@ def of_others(
 
     The other pictures' own labels are not looked at.
     """
-    parts = (partition.train, partition.validation)
-    opinion, found = learn(*(panel.look(rated, part, device) for part in parts))
+    training, validation = (
+        panel.look(rated, part, device) for part in (partition.train, partition.validation)
+    )
+    opinion, found = learn(training, validation)
     seen, _ = panel.look(others, np.arange(len(others)), device)
     return PseudoRated(
         rated.labels,
@@ -142,22 +174,24 @@ def of_both(
     partitions: tuple[Partition, Partition],
     *,
     own: float,
+    seed: int,
     device: torch.device,
 ) -> PseudoRated:
     """The training parts of two sets, each picture rated by the raters of both.
 
     Each set has half of a row. The half of a picture's own raters is blended of what they said and what is
-    predicted of them, which is steadier than one label or few votes.
+    predicted of them `out_of_fold`, which is steadier than one label or few votes.
 
     Args:
         panel: that looks at the pictures.
         sets: with different names.
         partitions: of the sets; only the training parts get into the table.
         own: share of what a picture's own raters said, 0 to 1.
+        seed: of the folds.
         device: for the panel.
 
     Raises:
-        DataError: the sets have one name, or the share is none.
+        DataError: the sets have one name, the share is none, or a set is too small for the folds.
     """
     if not 0 <= own <= 1:
         raise DataError(f"a picture's own raters cannot have a share of {own:g}; it lies between 0 and 1")
@@ -171,7 +205,10 @@ def of_both(
         opinion, found[rated.name] = learn(training, panel.look(rated, part.validation, device))
         shares = opinion.shares(features)
         rows = slice(start, start + len(part.train))
-        shares[rows] = own * rated.agreement[part.train] + (1 - own) * shares[rows]
+        expected = out_of_fold(
+            rated.subset(part.train), training, penalty=found[rated.name].penalty, seed=seed
+        )
+        shares[rows] = own * rated.agreement[part.train] + (1 - own) * expected
         columns.append(shares / len(sets))
         labels += column_names(rated)
         start = rows.stop

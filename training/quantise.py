@@ -12,7 +12,6 @@ its scales are those of one checkpoint, so it serves no other.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,23 +22,20 @@ from onnx import TensorProto, helper
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from app.card import Quantised
-from app.checkpoint import CheckpointError, probabilities
+from app.checkpoint import CheckpointError
 from app.compiled import INT8_SUFFIX, QUANTISED, CannotCompile, Compiled
-from app.loading import load, probes
+from app.loading import load
 from training.compile import names_of_weights, onnx_of, without_weights, write_graph
-from training.evaluate import BATCH, EvaluationError, check_labels
-from training.metrics import common_labels, measure_changes
-from training.pictures import RatedPictures, batches
+from training.lower_precision import as_seen, check_tested, measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from app.card import Quantised
     from app.checkpoint import Checkpoint
     from training.affective_set import AffectiveSet, Partition
-    from training.metrics import Floats
 
 _CPU = torch.device("cpu")
 _IN_INTEGERS = ["Conv", "Relu", "MaxPool", "AveragePool", "Concat"]
@@ -62,37 +58,19 @@ def quantise(
         CheckpointError: the network cannot be computed in integers.
         EvaluationError: the pictures are rated for other emotions, or there are no test pictures.
     """
-    check_labels(checkpoint.card.labels, rated)
-    if not len(partition.test):
-        raise EvaluationError(
-            "training kept no picture apart, so nobody could say what 8-bit integers change"
-        )
+    check_tested(checkpoint, rated, partition)
     seed = checkpoint.card.split.seed
     chosen = np.random.default_rng(seed).permutation(partition.train)[:pictures]
     weights = checkpoint.network.state_dict()
     try:
-        model, names = _rounded(checkpoint, _batches(checkpoint, rated, chosen))
+        model, names = _rounded(checkpoint, as_seen(checkpoint, rated, chosen))
         graph = without_weights(model, names)
         compiled = Compiled(graph, weights, threads=torch.get_num_threads())
     except CannotCompile as error:
         raise CheckpointError(f"{path} cannot be quantised: {error}") from error
     except Exception as error:  # whatever the network does that cannot be written down or rounded
         raise CheckpointError(f"{path} cannot be quantised: {type(error).__name__}: {error}") from error
-    both = (checkpoint, replace(checkpoint, compiled=compiled))
-    before, after = (_probabilities(each, rated, partition.test) for each in both)
-    quantised = Quantised(
-        sha256=checkpoint.sha256,
-        pictures=len(partition.test),
-        changes=measure_changes(
-            before,
-            after,
-            rated.agreement[partition.test],
-            seed=seed,
-            common=common_labels(rated.agreement),
-            groups=rated.groups[partition.test],
-        ),
-        answers=probabilities(both[1], probes(checkpoint.card.input_size)).tolist(),
-    )
+    quantised = measured(checkpoint, compiled, rated, partition)
     helper.set_model_props(model, {QUANTISED: quantised.model_dump_json()})
     write_graph(model.SerializeToString(), path.with_suffix(INT8_SUFFIX))
     load(path, _CPU, precision="int8")  # as the service does; what it would refuse is refused now
@@ -146,17 +124,3 @@ def _rounded(
         node = helper.make_node("QuantizeLinear", [kernel, *scale], [tensor.name], axis=0)
         model.graph.node.insert(0, node)
     return model, names
-
-
-def _batches(
-    checkpoint: Checkpoint, rated: AffectiveSet, indices: NDArray[np.int64]
-) -> Iterator[NDArray[np.uint8]]:
-    """Pictures ``uint8 [N, 3, S, S]`` as the service sees them."""
-    pictures = RatedPictures(rated, indices, side=checkpoint.card.input_size)
-    for inputs, _ in batches(pictures, batch=BATCH):
-        yield inputs.numpy()
-
-
-def _probabilities(checkpoint: Checkpoint, rated: AffectiveSet, indices: NDArray[np.int64]) -> Floats:
-    """``[N, K]``, as the service predicts them."""
-    return np.concatenate([probabilities(checkpoint, each) for each in _batches(checkpoint, rated, indices)])

@@ -233,7 +233,7 @@ class ModelResponse(_Answer):
     )
     quantised: Quantised | None = Field(
         default=None,
-        description="what predicting in 8-bit integers changes; null in single precision",
+        description="what predicting in a lower precision changes; null in single precision",
     )
     layers: list[str] = Field(
         examples=[["Mixed_6e", "Mixed_7c"]],

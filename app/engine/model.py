@@ -46,7 +46,7 @@ class Model:
 
     @property
     def quantised(self) -> Quantised | None:
-        """What predicting in 8-bit integers changes; None in single precision."""
+        """What predicting in a lower precision changes; None in single precision."""
         return self.copies[0].quantised
 
     @property

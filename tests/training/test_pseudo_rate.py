@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.training.colours import LABELS, SIDE, colour_set, draw_folder, parts
 from training.affective_set import DataError
-from training.pseudo_rate import Panel, of_both, of_others
+from training.pseudo_rate import Panel, learn, of_both, of_others, out_of_fold
 from training.sources import SourceOptions, load
 from training.teacher import Teacher
 
@@ -88,7 +88,7 @@ def test_the_raters_of_both_sets_rate_the_training_pictures_of_both(
     # The others' raters call the same colours by other names: the last is the first.
     turned = replace(others, agreement=np.roll(others.agreement, 1, axis=1))
     other_parts = parts(turned, train=5, validation=2)
-    made = of_both(panel, (rated, turned), (partition, other_parts), own=own, device=CPU)
+    made = of_both(panel, (rated, turned), (partition, other_parts), own=own, seed=1, device=CPU)
     assert made.labels == tuple(f"{each.name} {label}" for each in (rated, turned) for label in LABELS)
     first, second = len(partition.train), len(other_parts.train)
     assert len(made.pictures) == len(made.agreement) == first + second
@@ -101,11 +101,23 @@ def test_the_raters_of_both_sets_rate_the_training_pictures_of_both(
     assert distance < 1e-6 if own == 1 else distance > 1e-3  # what is predicted has its share
 
 
+def test_nobody_is_asked_about_a_picture_that_he_learned_from(rated: AffectiveSet) -> None:
+    noise = np.random.default_rng(0)
+    ratings = np.eye(len(LABELS))[noise.integers(len(LABELS), size=len(rated))]
+    by_chance = replace(rated, agreement=ratings)
+    seen = torch.from_numpy(noise.normal(size=(len(rated), 200))).float(), torch.from_numpy(ratings).float()
+    learned, _ = learn(seen, seen, (0.01,))
+    assert (learned.shares(seen[0]).argmax(axis=1) == by_chance.dominant).all()  # by heart
+    expected = out_of_fold(by_chance, seen, penalty=0.01, seed=1)
+    assert expected.sum(axis=1) == pytest.approx(1)
+    assert (expected.argmax(axis=1) == by_chance.dominant).mean() < 0.6
+
+
 def test_two_sets_of_one_name_and_a_share_that_is_none_are_refused(
     panel: Panel, rated: AffectiveSet, partition: Partition
 ) -> None:
     both = (rated, rated), (partition, partition)
     with pytest.raises(DataError, match="cannot be told apart"):
-        of_both(panel, *both, own=0.5, device=CPU)
+        of_both(panel, *both, own=0.5, seed=1, device=CPU)
     with pytest.raises(DataError, match=r"share of 1\.5"):
-        of_both(panel, *both, own=1.5, device=CPU)
+        of_both(panel, *both, own=1.5, seed=1, device=CPU)

@@ -108,7 +108,7 @@ def test_a_graph_that_does_not_say_what_it_changes_is_refused(path: Path, tmp_pa
     copy = copied(path, tmp_path)
     compile_checkpoint(load(copy, CPU), copy).replace(copy.with_suffix(INT8_SUFFIX))
     list_digest(copy.with_suffix(INT8_SUFFIX))
-    with pytest.raises(CheckpointError, match="does not say what 8-bit integers change"):
+    with pytest.raises(CheckpointError, match="does not say what comes of 8-bit integers"):
         load(copy, CPU, precision="int8")
 
 

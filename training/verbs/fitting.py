@@ -98,7 +98,9 @@ def _pseudo_rate(chosen: argparse.Namespace) -> None:
         made = of_others(panel, rated, partition, others, device=chosen.device)
     else:
         partitions = (partition, split(others, seed=chosen.seed))
-        made = of_both(panel, (rated, others), partitions, own=chosen.own, device=chosen.device)
+        made = of_both(
+            panel, (rated, others), partitions, own=chosen.own, seed=chosen.seed, device=chosen.device
+        )
     for name, found in made.found.items():
         OUT.print(f"{name}: validation loss {found.validation_loss:.3f} nats, penalty {found.penalty:g}")
     made.write(chosen.output)

@@ -41,15 +41,13 @@ def print_scores(scores: Scores, references: References) -> None:
         OUT.print("of the way: from chance to what the raters' own noise allows", style="dim")
 
 
-def print_changes(quantised: Quantised) -> None:
-    """By how much 8-bit integers change each figure."""
+def print_changes(quantised: Quantised, precision: str) -> None:
+    """By how much a lower precision changes each figure."""
     table = Table(Column("figure", no_wrap=True), "change", Column("95 % interval", no_wrap=True))
     for name, change in quantised.changes.items():
         table.add_row(name, f"{change.value:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}")
     OUT.print(table)
-    OUT.print(
-        f"on {quantised.pictures} test pictures, in 8-bit integers less in single precision", style="dim"
-    )
+    OUT.print(f"on {quantised.pictures} test pictures, in {precision} less in single precision", style="dim")
 
 
 def print_confusion(confusion: Confusion) -> None:

@@ -1,4 +1,4 @@
-"""``export``, ``compile``, ``quantise`` and ``evaluate``."""
+"""``export``, ``compile``, ``quantise``, ``halve`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from app import loading
 from app.card import Split
 from app.checkpoint import load_torchscript
 from training.affective_set import Partition
+from training.lower_precision import halve
 from training.metrics import gap_closed, reliability_by_emotion
 from training.release import check_split, evaluation, release
 from training.run import Run
@@ -22,6 +23,8 @@ from training.verbs.printing import OUT, print_changes, print_confusion, print_s
 if TYPE_CHECKING:
     import argparse
 
+    from app.checkpoint import Checkpoint
+    from training.affective_set import AffectiveSet
     from training.release import Evaluation
 
 
@@ -54,6 +57,14 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
         "--pictures", type=int, default=256, help="training pictures that tell how large the numbers get"
     )
     verb.set_defaults(verb=_quantise)
+
+    verb = verbs.add_parser(
+        "halve",
+        parents=[pictures, options.device_option()],
+        help="measure what a checkpoint's half precision changes, without which no GPU predicts in it",
+    )
+    verb.add_argument("checkpoint", type=Path)
+    verb.set_defaults(verb=_halve)
 
     verb = verbs.add_parser(
         "evaluate",
@@ -103,10 +114,24 @@ def _quantise(chosen: argparse.Namespace) -> None:
     from training.quantise import quantise  # noqa: PLC0415 - the other verbs need not wait for it
 
     checkpoint = load_torchscript(chosen.checkpoint, torch.device("cpu"))
+    rated, partition = _divided_as_recorded(checkpoint, chosen)
+    found = quantise(checkpoint, chosen.checkpoint, rated, partition, pictures=chosen.pictures)
+    print_changes(found, "8-bit integers")
+
+
+def _halve(chosen: argparse.Namespace) -> None:
+    checkpoint = load_torchscript(chosen.checkpoint, chosen.device)
+    rated, partition = _divided_as_recorded(checkpoint, chosen)
+    print_changes(halve(checkpoint, chosen.checkpoint, rated, partition), "half precision")
+
+
+def _divided_as_recorded(
+    checkpoint: Checkpoint, chosen: argparse.Namespace
+) -> tuple[AffectiveSet, Partition]:
     recorded = checkpoint.card.split
     rated, partition = reading.divided_as(recorded, chosen)
     check_split(recorded, rated, partition)
-    print_changes(quantise(checkpoint, chosen.checkpoint, rated, partition, pictures=chosen.pictures))
+    return rated, partition
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
@@ -117,8 +142,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         everything = np.arange(len(rated))
         partition = Partition(train=everything, validation=everything[:0], test=everything)
     else:
-        rated, partition = reading.divided_as(recorded, chosen)
-        check_split(recorded, rated, partition)
+        rated, partition = _divided_as_recorded(checkpoint, chosen)
     found = evaluation(checkpoint, rated, partition)
     if chosen.json:
         OUT.print_json(json.dumps(_as_json(found, rated.labels)))
