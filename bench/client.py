@@ -1,27 +1,23 @@
 """One HTTP/1.1 connection that costs next to nothing, so that the load generator is not what is measured.
 
-A raw socket carries the bytes and h11 parses the answer. A general client copies a body of four megabytes
-several times and cannot be told to hang up in the middle of a request.
+httptools, llhttp's parser, reads the answer. A general client copies a body of four megabytes several times
+and cannot be told to hang up in the middle of a request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import h11
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-CHUNK = 256 * 1024
+from httptools import HttpParserError, HttpResponseParser
 
 
 class ClosedByServer(Exception):
     """The connection ended before an answer came, as an idle one may at any time."""
+
+
+class NotHttp(Exception):
+    """The answer is none that HTTP knows."""
 
 
 @dataclass(frozen=True)
@@ -37,39 +33,32 @@ class Answer:
     body: bytes
 
 
-class Connection:
+class Connection(asyncio.Protocol):
     """To one server; any number of requests, one after the other.
 
     Attributes:
         usable: whether another request may be sent over it.
-        sent: whether the whole of the last request has left.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.usable = False
-        self.sent = False
-        self._connected = False
         self._address = (host, port)
-        self._http = h11.Connection(h11.CLIENT)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._transport: asyncio.WriteTransport | None = None
+        self._answer: asyncio.Future[Answer] | None = None
+        self._parser = HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+
+    @property
+    def sent(self) -> bool:
+        """Whether the whole of the last request has left."""
+        return self._transport is not None and not self._transport.get_write_buffer_size()
 
     def close(self) -> None:
         """Hang up, whatever is under way."""
         self.usable = False
-        self._socket.close()
-
-    def still_open(self) -> bool:
-        """Whether an idle connection can be used again; a server closes it when it has been idle for long."""
-        if not self.usable:
-            return False
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        self.close()
-        return False
+        if self._transport is not None:
+            self._transport.abort()
 
     async def exchange(self, method: str, path: str, body: bytes = b"", content_type: str = "") -> Answer:
         """Send one request and await its whole answer, which may come before all has been sent.
@@ -78,60 +67,62 @@ class Connection:
 
         Raises:
             ClosedByServer: no answer came.
-            OSError, h11.RemoteProtocolError: the connection failed.
+            NotHttp: what came is none.
+            OSError: the connection failed.
         """
-        if not self._connected:
-            await self._connect()
-        headers = [("Host", "{}:{}".format(*self._address))]
+        loop = asyncio.get_running_loop()
+        if self._transport is None:
+            await loop.create_connection(lambda: self, *self._address)
+        assert self._transport is not None  # noqa: S101 - connection_made has been called
+        self.usable = False
+        self._answer = loop.create_future()
+        self._headers, self._body, self._parser = {}, bytearray(), HttpResponseParser(self)
+        head = [f"{method} {path} HTTP/1.1", "Host: {}:{}".format(*self._address)]
         if body:
-            headers += [("Content-Length", str(len(body))), ("Content-Type", content_type)]
-        request = h11.Request(method=method, target=path, headers=headers)
-        parts = [self._http.send(request)]
+            head += [f"Content-Length: {len(body)}", f"Content-Type: {content_type}"]
+        self._transport.write("\r\n".join((*head, "", "")).encode())
         if body:
-            parts.append(self._http.send(h11.Data(data=body)))
-        self._http.send(h11.EndOfMessage())
-        self.sent, self.usable = False, False
-        sending = asyncio.create_task(self._send(parts))
-        try:
-            answer = await self._receive()
-        finally:
-            sending.cancel()
-            with suppress(asyncio.CancelledError, OSError):  # if it matters, no answer came either
-                await sending
-        if self.sent and self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
-            self.usable = True
-        else:
+            self._transport.write(body)
+        answer = await self._answer
+        self.usable = self.sent and self._parser.should_keep_alive() and not self._transport.is_closing()
+        if not self.usable:
             self.close()
         return answer
 
-    async def _connect(self) -> None:
-        self._socket.setblocking(False)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().sock_connect(self._socket, self._address)
-        self._connected = True
+    # What asyncio tells.
 
-    async def _send(self, parts: Sequence[bytes | None]) -> None:
-        loop = asyncio.get_running_loop()
-        for part in parts:
-            if part:
-                await loop.sock_sendall(self._socket, part)
-        self.sent = True
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Requests can be sent."""
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - of a socket
+        self._transport = transport
 
-    async def _receive(self) -> Answer:
-        loop = asyncio.get_running_loop()
-        status, headers, body = 0, {}, bytearray()
-        while True:
-            event = self._http.next_event()
-            if event is h11.NEED_DATA:
-                data = await loop.sock_recv(self._socket, CHUNK)
-                if not data and not status:
-                    raise ClosedByServer
-                self._http.receive_data(data)
-            elif isinstance(event, h11.Response):
-                status = event.status_code
-                headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
-            elif isinstance(event, h11.Data):
-                body += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                return Answer(status, headers, bytes(body))
+    def data_received(self, data: bytes) -> None:
+        """Some of the answer."""
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            self._fail(NotHttp(str(error)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come."""
+        self.usable = False
+        self._fail(exc or ClosedByServer())
+
+    # What the parser tells.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of the answer's headers."""
+        self._headers[name.decode().lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the answer's body."""
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(Answer(self._parser.get_status_code(), self._headers, bytes(self._body)))
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)

@@ -84,16 +84,21 @@ def measure(case: Case, jpeg: bytes, threads: int) -> Footprint:
         process = server.processes()[0]
         ready = time.time() - process.create_time()
         at_first = server.resident()
-        prediction = [_seconds(server, "/predict", jpeg) for _ in range(PREDICTIONS)]
-        _seconds(server, "/explain", jpeg)  # the first warms up
+        prediction = [seconds(server, "/predict", jpeg) for _ in range(PREDICTIONS)]
+        seconds(server, "/explain", jpeg)  # the first warms up
         before = _faults(process.pid)
-        explanation = [_seconds(server, "/explain", jpeg) for _ in range(EXPLANATIONS)]
+        explanation = [seconds(server, "/explain", jpeg) for _ in range(EXPLANATIONS)]
         faults = (_faults(process.pid) - before) / 1000
         at_last, at_most = server.resident(), machine.memory(process.pid, "VmHWM")
         return Footprint(ready, at_first, at_last, at_most, prediction, explanation, faults)
 
 
-def _seconds(server: Server, path: str, jpeg: bytes) -> float:
+def seconds(server: Server, path: str, jpeg: bytes) -> float:
+    """That one answer takes.
+
+    Raises:
+        RuntimeError: it is anything but 200.
+    """
     began = time.perf_counter()
     if server.send(path, jpeg) is None:
         raise RuntimeError(f"{path} was not answered with 200")

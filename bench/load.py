@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import h11
+import uvloop
 
-from bench.client import ClosedByServer, Connection
+from bench.client import ClosedByServer, Connection, NotHttp
 from bench.outcome import CUT, FAILED, LEFT, REFUSED, Record, summarise
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Generator:
                 pause = float(answer.headers.get("retry-after", SECONDS_AFTER_REFUSAL))
         except TimeoutError:
             status, error = (LEFT, "") if leaves else (FAILED, "TimeoutError")
-        except (OSError, ClosedByServer, h11.RemoteProtocolError) as failure:
+        except (OSError, ClosedByServer, NotHttp) as failure:
             status, error, pause = FAILED, type(failure).__name__, SECONDS_AFTER_FAILURE
         finally:
             record = Record(scheduled, sent, self._now(), status, connection.sent, error=error, timing=timing)
@@ -165,7 +165,7 @@ class Generator:
         """One that is idle, or a new one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.still_open():
+            if connection.usable:  # a server closes what has been idle for long
                 return connection
         return Connection(self._plan.host, self._plan.port)
 
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--plan", help="all of it as JSON; the records are printed as JSON")
     options = parser.parse_args()
     if options.plan:
-        run = asyncio.run(Generator(Plan(**json.loads(options.plan))).run())
+        run = uvloop.run(Generator(Plan(**json.loads(options.plan))).run())
         print(json.dumps(asdict(run)))
         return
     url = urlsplit(options.url)
@@ -229,7 +229,7 @@ def main() -> None:
         leavers=options.leavers,
         patience=options.patience,
     )
-    run = asyncio.run(Generator(plan).run())
+    run = uvloop.run(Generator(plan).run())
     for name, value in asdict(summarise(run.records, begin=0.0, end=plan.seconds)).items():
         print(f"{name}: {value}")
     print(f"processor time of the generator for one request: {run.cpu * 1000:.2f} ms")
