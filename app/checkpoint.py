@@ -16,7 +16,7 @@ import hashlib
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CARD_FILE = "card.json"
 CHECKSUMS = "SHA256SUMS"
 TORCHSCRIPT = "TorchScript"
+Precision = Literal["float32", "float16", "int8"]
 
 
 class CheckpointError(Exception):
@@ -65,6 +66,7 @@ class Checkpoint:
         layers: names of the inner layers that ``activations`` shows, from the first to the last.
         compiled: computes the same as the network's judgement in less time; None for what has no such thing.
         predicts: what computes predictions, in words.
+        precision: of predictions.
         quantised: what predicting in a lower precision changes; None in single precision.
     """
 
@@ -75,6 +77,7 @@ class Checkpoint:
     layers: tuple[str, ...] = ()
     compiled: Computing | None = None
     predicts: str = TORCHSCRIPT
+    precision: Precision = "float32"
     quantised: Quantised | None = None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from app.checkpoint import Checkpoint, Computing
+    from app.checkpoint import Checkpoint, Computing, Precision
 
 LARGEST_DIFFERENCE = 1e-3
 """That a compiled network's probabilities and novelty may have from TorchScript's."""
 LARGEST_LOWER_DIFFERENCE = 0.02
 """That probabilities in a lower precision may have from those where it was measured. How far they are from
 single precision's was measured there, on real pictures; noise, which tries out a load, says nothing of it."""
-Precision = Literal["float32", "float16", "int8"]
 _PROBES = 3
+_WORDS = {"float16": "half precision", "int8": "8-bit integers"}
 
 log = logging.getLogger("deepemotion.service")
 
@@ -114,7 +114,7 @@ def _in_integers(checkpoint: Checkpoint, graph: Path, beside: Callable[[], Compi
         raise CheckpointError(f"there is no {graph} to predict with; `python -m training quantise` makes it")
     try:
         compiled = beside()
-        return _with_lower(checkpoint, compiled, compiled.metadata.get(QUANTISED, ""), "8-bit integers")
+        return _with_lower(checkpoint, compiled, compiled.metadata.get(QUANTISED, ""), "int8")
     except CannotCompile as error:
         raise CheckpointError(f"{graph} cannot predict: {error}") from error
 
@@ -135,12 +135,12 @@ def _in_half(checkpoint: Checkpoint, beside: Path) -> Checkpoint:
     verify(beside)
     try:
         halved = Captured(in_half(judging(checkpoint), device), checkpoint.card.input_size, device)
-        return _with_lower(checkpoint, halved, beside.read_text("utf-8"), "half precision")
+        return _with_lower(checkpoint, halved, beside.read_text("utf-8"), "float16")
     except CannotCompile as error:
         raise CheckpointError(f"half precision cannot predict: {error}") from error
 
 
-def _with_lower(checkpoint: Checkpoint, lower: Computing, told: str, precision: str) -> Checkpoint:
+def _with_lower(checkpoint: Checkpoint, lower: Computing, told: str, precision: Precision) -> Checkpoint:
     """The checkpoint that predicts in a lower precision, which says of itself what it changes.
 
     Raises:
@@ -149,11 +149,16 @@ def _with_lower(checkpoint: Checkpoint, lower: Computing, told: str, precision: 
     try:
         quantised = Quantised.model_validate_json(told)
     except ValidationError as error:
-        raise CannotCompile(f"it does not say what comes of {precision}: {error}") from error
+        raise CannotCompile(f"it does not say what comes of {_WORDS[precision]}: {error}") from error
     if quantised.sha256 != checkpoint.sha256:
         raise CannotCompile("it was made of another checkpoint, and tells of that one")
-    name = f"{lower.name}, in {precision}"
-    predicting = replace(checkpoint, compiled=lower, predicts=name, quantised=quantised)
+    predicting = replace(
+        checkpoint,
+        compiled=lower,
+        predicts=f"{lower.name}, in {_WORDS[precision]}",
+        precision=precision,
+        quantised=quantised,
+    )
     pictures, expected = probes(checkpoint.card.input_size), np.array(quantised.answers)
     _check(
         lambda: float(np.abs(probabilities(predicting, pictures) - expected).max()), LARGEST_LOWER_DIFFERENCE

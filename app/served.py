@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from app.checkpoint import Precision
     from app.devices import Device
     from app.engine import Engine
-    from app.loading import Precision
     from app.metrics import Metrics
 
 log = logging.getLogger("deepemotion.service")

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from app.checkpoint import Checkpoint
-    from app.loading import Precision
+    from app.checkpoint import Checkpoint, Precision
 
     Engine = Callable[[NDArray[np.uint8]], Any]
     """Pictures ``[N, 3, S, S]`` to logits and novelty."""

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from app.api.access import LIMITED_ERRORS
 from app.api.deps import RequestId, Service, WarmService, model_name
 from app.api.disconnect import while_connected
-from app.api.errors import TABLE
+from app.api.errors import TABLE, kind_of
 from app.api.intake import UsefulSeconds, receive, server_timing, time_allowed
 from app.api.openapi import PICTURES_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import TopK, answered
@@ -107,7 +107,12 @@ async def _answer_all(
         async with room:
             return await _answer(request, service, model, upload, deadline=deadline, top_k=top_k)
 
-    return await asyncio.gather(*map(one, uploads))
+    try:
+        async with asyncio.TaskGroup() as group:  # what fails the whole form ends the others
+            tasks = [group.create_task(one(upload)) for upload in uploads]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def _answer(
@@ -119,7 +124,7 @@ async def _answer(
             prediction = await service.engine.predict(model, received.pixels, deadline=deadline)
             on_device(prediction.queue_seconds, prediction.infer_seconds)
     except Exception as error:
-        if type(error) not in TABLE:
+        if kind_of(type(error)) is TABLE[Exception]:
             raise
         return OnePicture(problem=problem_of(error, request.state.request_id))
     return OnePicture(**answered(model, prediction, top_k), image=received.facts)

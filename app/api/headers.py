@@ -41,6 +41,7 @@ _READABLE = (
     "X-DeepEmotion-Emotion",
     "X-DeepEmotion-Evidence",
     "X-DeepEmotion-Imbalance",
+    "X-DeepEmotion-Layer",
     "X-DeepEmotion-Model",
     "X-DeepEmotion-Probability",
     "X-DeepEmotion-Settings",

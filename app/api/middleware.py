@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from app.api.problems import problem_response
+from app.api.problems import answer_to
+from app.engine import EngineStopped
 from app.telemetry import log_failure, log_request, route_of
 
 if TYPE_CHECKING:
@@ -61,11 +62,16 @@ class RequestRecord:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # by the server alone, when what was accepted outlasts the drain
+            if status is not None:
+                raise
+            error = EngineStopped("the service is stopping")
+            await answer_to(error, scope, request_id)(scope, receive, send_with_id)
         except Exception as error:
             log_failure(error, request_id)
             if status is not None:
                 raise  # the answer has begun: only the server can still cut it short
-            await problem_response(error, request_id)(scope, receive, send_with_id)
+            await answer_to(error, scope, request_id)(scope, receive, send_with_id)
         finally:
             self._record(scope, status, time.monotonic() - started)
 

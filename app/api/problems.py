@@ -19,6 +19,7 @@ from app.telemetry import log_failure
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
+    from starlette.types import Scope
 
 MEDIA_TYPE = "application/problem+json"
 OIP = "/v2"
@@ -104,7 +105,12 @@ async def handle(request: Request, error: Exception) -> Response:
     request_id: str = request.state.request_id
     if not isinstance(error, HTTPException) and kind_of(type(error)).fixed_detail:
         log_failure(error, request_id)  # the log says what the client is not told
-    if request.scope["path"].startswith(OIP):  # `url` would be put together first
+    return answer_to(error, request.scope, request_id)
+
+
+def answer_to(error: Exception, scope: Scope, request_id: str) -> Response:
+    """The error as the request's path has it."""
+    if scope["path"].startswith(OIP):
         return _protocol_error(error, request_id)
     return problem_response(error, request_id)
 

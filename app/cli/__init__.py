@@ -10,7 +10,7 @@ code  meaning
 2     wrong usage, a setting that cannot work, or an output that cannot be written
 3     the checkpoint cannot be used: missing, not the listed one, damaged, or not on this device;
       or ``serve`` cannot start, and its log says why
-130   interrupted with Ctrl-C
+130   interrupted with Ctrl-C; ``serve`` then ends as after SIGTERM, with 0
 ====  =================================================================================================
 
 Whatever needs torch is imported within the verbs, so that help and shell completion answer at once.
@@ -28,7 +28,7 @@ from app.cli.serve import serve
 
 EPILOG = (
     "Exit codes: 0 all is done; 1 some pictures or checks failed; 2 wrong usage, settings or output; "
-    "3 the checkpoint cannot be used, or serve cannot start; 130 interrupted. "
+    "3 the checkpoint cannot be used, or serve cannot start; 130 interrupted; serve ends with 0 then. "
     "Answers go to stdout, everything else to stderr."
 )
 

@@ -41,6 +41,7 @@ def settings_from(**options: object) -> "Settings":
         typer.Exit: they cannot work; stderr says why.
     """
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from app.settings import Settings
 
@@ -51,6 +52,8 @@ def settings_from(**options: object) -> "Settings":
             where = ".".join(map(str, each["loc"])) or "settings"
             typer.echo(f"{where}: {each['msg']}", err=True)
         raise typer.Exit(ExitCode.USAGE) from error
+    except SettingsError as error:
+        stop(f"{error}; write a list in JSON", ExitCode.USAGE)
 
 
 @contextmanager

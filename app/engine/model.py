@@ -8,14 +8,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.loading import Precision, load
+from app.loading import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from app.card import Card, Quantised
-    from app.checkpoint import Checkpoint
+    from app.checkpoint import Checkpoint, Precision
     from app.devices import Device
 
 
@@ -43,6 +43,11 @@ class Model:
     def predicts(self) -> str:
         """What computes predictions, in words."""
         return self.copies[0].predicts
+
+    @property
+    def precision(self) -> Precision:
+        """Of predictions."""
+        return self.copies[0].precision
 
     @property
     def quantised(self) -> Quantised | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from app.offline.predicting import Outcome
 
-FORMAT = 1
+FORMAT = 2
 _LEFT_OUT = (None, "", ())
 
 
@@ -40,11 +40,13 @@ class Heading:
         checkpoint: hexadecimal SHA-256 of its file.
         pictures: hexadecimal SHA-256 of the list, see `app.offline.listing.Listing.digest`.
         count: of pictures in the list.
+        precision: that they are predicted in.
     """
 
     checkpoint: str
     pictures: str
     count: int
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,8 @@ def _is_whole_heading(path: Path, first: bytes, wanted: Heading, *, nothing_done
         cause = "another version of this program"
     elif written.checkpoint != wanted.checkpoint:
         cause = f"another checkpoint (sha256 {written.checkpoint[:12]}…, now {wanted.checkpoint[:12]}…)"
+    elif written.precision != wanted.precision:
+        cause = f"another precision ({written.precision}, now {wanted.precision})"
     else:
         cause = f"another list of pictures ({written.count:,}, now {wanted.count:,}, or others)"
     raise JournalError(f"{path} holds unfinished work with {cause}; give --restart to throw that work away")

@@ -86,11 +86,11 @@ def score(
 
     Raises:
         OutputExists: and `force` is not given.
-        JournalError: there is unfinished work of another list or checkpoint.
+        JournalError: there is unfinished work of another list, checkpoint or precision.
         CheckpointError: the network fails even on a black picture.
         OSError: an output cannot be written.
     """
-    heading = Heading(model.sha256, listing.digest, len(listing.paths))
+    heading = Heading(model.sha256, listing.digest, len(listing.paths), model.precision)
     begun_before = outputs.journal.exists()
     if not (force or begun_before):
         _refuse_to_replace(outputs)
@@ -108,7 +108,11 @@ def score(
             for outcomes in predictor.batches(remaining):
                 journal.add(outcomes)
                 tell(tally())
-        about = {"model": f"{model.card.name}@{model.card.version}", "model_sha256": model.sha256}
+        about = {
+            "model": f"{model.card.name}@{model.card.version}",
+            "model_sha256": model.sha256,
+            "precision": model.precision,
+        }
         if journal.refused:
             write_errors(outputs.errors, journal.entries())
         else:

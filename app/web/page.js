@@ -330,12 +330,15 @@ addEventListener("dragover", (event) => {
 addEventListener("dragleave", (event) => {
   if (event.relatedTarget === null) document.body.classList.remove("over"); // left the window, not just one element
 });
+const asked = () => document.querySelector("dialog[open]") !== null; // what is done then is meant for the dialog
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
+  if (asked()) return;
   takeFirst(event.dataTransfer.files, ["That is not a file.", "Save the picture first, then drop the file here."]);
 });
 addEventListener("paste", (event) => {
+  if (asked()) return;
   takeFirst(event.clipboardData.files, ["There is no picture to paste.", "Copy a picture first, or choose a file."]);
 });
 at("photo").addEventListener("load", ({ target }) => {
@@ -343,7 +346,7 @@ at("photo").addEventListener("load", ({ target }) => {
 });
 at("cancel").addEventListener("click", cancel);
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape") cancel();
+  if (event.key === "Escape" && !asked()) cancel();
 });
 at("again").addEventListener("click", () => {
   const { again, answer } = state;

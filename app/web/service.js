@@ -58,8 +58,19 @@ async function send(path, photo, signal) {
     return await fetch(path, { method: photo ? "POST" : "GET", body: photo, headers, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refusal(unreachable(photo));
+    throw new Refusal((await readable(photo)) ? unreachable(photo) : UNREADABLE);
   }
+}
+
+// A folder can be dropped like a file, and a file can be moved or changed after it was chosen.
+const UNREADABLE = {
+  title: "This file cannot be read.",
+  advice: "Choose a picture, not a folder, or choose it again.",
+  again: false,
+};
+
+async function readable(photo) {
+  return !photo || photo.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
 
 let asking = null; // two requests that need a key at once ask for it once
@@ -67,6 +78,7 @@ let asking = null; // two requests that need a key at once ask for it once
 function askForKey(refused) {
   asking ??= new Promise((resolve) => {
     const dialog = document.createElement("dialog");
+    dialog.setAttribute("aria-label", "A key is needed");
     dialog.innerHTML = `<form method="dialog"><p><label for="key">This service asks for a key.</label></p>
       <p id="key-refused" role="alert"></p>
       <p><input id="key" type="password" autocomplete="off" spellcheck="false" pattern="[!-~]+" required></p>

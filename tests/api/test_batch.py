@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from app.api.schemas import BatchResponse
 from tests.api.serving import service, slug
@@ -65,6 +68,22 @@ def test_a_bad_file_fails_alone(base_settings: Settings, tmp_path: Path) -> None
         response = client.post(PATH, files=form(plain(RED), *bad, plain(BLUE)))
     problems = ["unsupported-picture", "empty-picture", "broken-picture", "model-failed"]
     assert emotions(response) == ["anger", *problems, "sadness"]
+
+
+def test_a_picture_that_memory_does_not_suffice_for_fails_alone(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_: object) -> None:
+        raise np._core._exceptions._ArrayMemoryError((10**6, 10**6), np.dtype(np.uint32))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("app.picture._to_eight_bit", none_left)  # as NumPy does for the largest pictures
+    grey = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(grey, "PNG")
+    assert emotions(client.post(PATH, files=form(plain(RED), grey.getvalue(), plain(BLUE)))) == [
+        "anger",
+        "out-of-memory",
+        "sadness",
+    ]
 
 
 def test_a_form_of_its_own(client: httpx.Client) -> None:

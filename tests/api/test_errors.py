@@ -103,6 +103,19 @@ def test_a_network_that_fails(base_settings: Settings, tmp_path: Path, path: str
         assert client.post(path, content=plain()).status_code == 200
 
 
+def test_below_v2_it_has_the_protocol_s_form(base_settings: Settings) -> None:
+    app = create_app(base_settings)
+
+    async def fail() -> None:
+        raise LookupError
+
+    app.add_api_route("/v2/fail", fail)
+    with serving(app) as client:
+        response = client.get("/v2/fail")
+    assert response.status_code == 500
+    assert list(response.json()) == ["error"]
+
+
 def test_an_error_that_nobody_expected(base_settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     app = create_app(base_settings)
 

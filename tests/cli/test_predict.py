@@ -143,3 +143,11 @@ def test_a_setting_that_cannot_work(deepemotion: Deepemotion) -> None:
     ran = deepemotion("predict", "a.png", "--device", "abacus")
     assert ran.exit_code == ExitCode.USAGE
     assert ran.stderr.startswith("device: ")
+
+
+def test_a_list_that_is_not_json(deepemotion: Deepemotion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPEMOTION_CORS_ORIGINS", "https://example.org")
+    ran = deepemotion("predict", "a.png")
+    assert ran.exit_code == ExitCode.USAGE
+    assert "cors_origins" in ran.stderr
+    assert "JSON" in ran.stderr

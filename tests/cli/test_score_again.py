@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.cli.common import ExitCode, asked_to_stop
+from app.offline.journal import Heading, JournalError, open_journal
 from app.offline.listing import folder_or_list
 from app.offline.loading import load
 from app.offline.predicting import Predictor
@@ -135,6 +136,19 @@ def test_an_unfinished_run_goes_on_with_the_same_list_and_checkpoint_only(
     assert unfinished.read_bytes() == before
     ran = deepemotion("score", "pictures", "--out", "scores.csv", "--restart", "--json")
     assert (json.loads(ran.stdout)["scored"], json.loads(ran.stdout)["resumed"]) == (5, 0)
+
+
+def test_an_unfinished_run_does_not_go_on_in_another_precision(unfinished: Path) -> None:
+    before = unfinished.read_bytes()
+    written = json.loads(before.splitlines()[0])["deepemotion_journal"]
+    assert written["precision"] == "float32"
+    in_integers = Heading(**written | {"precision": "int8"})
+    with (
+        pytest.raises(JournalError, match=r"another precision \(float32, now int8\).*--restart"),
+        open_journal(unfinished, in_integers, restart=False),
+    ):
+        pass
+    assert unfinished.read_bytes() == before
 
 
 def test_going_on_keeps_what_was_found(deepemotion: Deepemotion, unfinished: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.api.process import Process
 from tests.api.serving import PATIENCE, wait_until
+from tests.api.test_metrics import samples
 from tests.pictures import plain
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLIENTS = 6
+STEPS = ("deepemotion_batch_seconds_count", (("kind", "explanation"),))
 
 
 class Load:
@@ -71,6 +73,31 @@ def test_sigterm_under_load_answers_everything_that_was_accepted(started: Proces
     taken = [line for line in started.log() if line.get("route") == "/predict"]
     assert [line["status"] for line in taken] == [200] * len(taken)
     assert len(load.answers) == len(taken)  # every request that the service saw was answered, and arrived
+
+
+def test_what_outlasts_the_drain_is_answered_as_the_service_answers(slow_checkpoint: Path) -> None:
+    started = Process("--checkpoint", str(slow_checkpoint), "--threads", "1", DEEPEMOTION_DRAIN_SECONDS="1")
+    with httpx.Client(base_url=started.url(), timeout=PATIENCE) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        answers: list[httpx.Response] = []
+        params = {"quality": "thorough"}
+
+        def ask() -> None:
+            answers.append(
+                httpx.post(f"{started.url()}/explain", content=plain(), params=params, timeout=PATIENCE)
+            )
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_until(lambda: samples(client)[STEPS] > 0)
+    started.process.send_signal(signal.SIGTERM)
+    asking.join()
+    (answer,) = answers
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:deepemotion:problem:stopping"
+    assert int(answer.headers["retry-after"]) > 0
+    assert started.end() == 0
+    assert [line["status"] for line in started.log() if line.get("route") == "/explain"] == [503]
 
 
 def test_sigkill_loses_what_was_in_flight_and_the_next_start_is_clean(

@@ -37,6 +37,18 @@ def test_every_container_is_hardened(path: str, name: str) -> None:
     assert grace > Settings.model_fields["drain_seconds"].default
 
 
+@pytest.mark.parametrize(("path", "name"), [each for each in SERVICES if each[1] != "nginx"])
+def test_every_setting_of_the_shell_reaches_the_service(path: str, name: str) -> None:
+    service: dict[str, Any] = COMPOSE[path][name]
+    fixed = {"host", "port", "device"}  # where it listens is the image's, and compose publishes it
+    passed = {key.removeprefix("DEEPEMOTION_").lower() for key in service["environment"]}
+    assert passed - {"device"} == set(Settings.model_fields) - fixed
+    own = {"DEEPEMOTION_DEVICE", "DEEPEMOTION_TRUSTED_PROXIES"}
+    for key, value in service["environment"].items():
+        assert value is None or key in own or value.startswith("${" + key + ":-"), key
+    assert any(mount.endswith("keys:/srv/deepemotion/deploy/keys:ro") for mount in service["volumes"])
+
+
 @pytest.mark.parametrize("path", ["Dockerfile", "deploy/nginx/Dockerfile"])
 def test_no_image_runs_as_root(path: str) -> None:
     last = (ROOT / path).read_text("utf-8").rpartition("\nFROM ")[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from selenium.webdriver import ActionChains, Keys
 
 from app.keys import line_of, new_key
 from tests.api.serving import service
@@ -49,6 +50,21 @@ def test_the_page_asks_for_the_key_once(locked: Browser, photo: Path) -> None:
     locked.wait(lambda: locked.seen("#result") and "joy" in locked.one("#dominant").text.lower())
     assert locked.script("return [localStorage.length, document.cookie]") == [0, ""]
     locked.script("sessionStorage.clear()")
+
+
+def test_what_is_done_in_the_dialog_does_not_reach_the_page(locked: Browser, photo: Path) -> None:
+    locked.script("sessionStorage.clear()")
+    locked.one("#file").send_keys(str(photo))
+    locked.wait_for("dialog[open] #key")
+    assert locked.one("dialog").get_attribute("aria-label")
+    locked.script(
+        "document.querySelector('#key').dispatchEvent("
+        "new ClipboardEvent('paste', {bubbles: true, clipboardData: new DataTransfer()}))"
+    )
+    assert not locked.seen("#refusal")
+    ActionChains(locked.driver).send_keys(Keys.ESCAPE).perform()  # which closes it
+    locked.wait(lambda: locked.seen("#refusal"))
+    assert "asks for a key" in locked.one("#refused").text
 
 
 def test_a_visitor_without_a_key_is_told_why(locked: Browser, photo: Path) -> None:

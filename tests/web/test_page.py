@@ -272,6 +272,17 @@ def test_a_service_that_cannot_be_reached(browser: Browser, photo: Path) -> None
     explained(browser, "joy")
 
 
+def test_a_file_that_changed_after_it_was_chosen(browser: Browser, photo: Path, tmp_path: Path) -> None:
+    copy = tmp_path / photo.name
+    copy.write_bytes(photo.read_bytes())
+    choose(browser, copy)
+    explained(browser, "joy")
+    copy.write_bytes(b"something else")
+    browser.one("[data-emotion=anger]").click()
+    assert "cannot be read" in browser.wait_for("#refusal").text
+    assert not browser.seen("#again")
+
+
 def test_too_large_a_file(slow: Browser, large: Path) -> None:
     choose(slow, large)
     text = slow.wait_for("#refusal").text
