@@ -1,10 +1,10 @@
-"""One client's connection: uvicorn's, with the four limits that uvicorn lacks.
+"""One client's connection: uvicorn's, with the five limits that uvicorn lacks.
 
 uvicorn waits for the head of a request for ever, waits for ever for a client to read its answer, and takes
-any number of connections. A client that sends one byte of a head a minute, or never reads, on each of
-thousands of connections, would take every file that the process may open (Slowloris). And it parses a body in
-chunks of one byte each for as long as they come, in which time nobody else is served. Bodies have their own
-deadline, in `app.api.upload`.
+any number of connections, with any number of answers that nobody reads. A client that sends one byte of a
+head a minute, or never reads, on each of thousands of connections, would take every file that the process
+may open (Slowloris), or all of its memory. And it parses a body in chunks of one byte each for as long as
+they come, in which time nobody else is served. Bodies have their own deadline, in `app.api.upload`.
 """
 
 from __future__ import annotations
@@ -63,10 +63,12 @@ class Connection(H11Protocol):
     head_seconds: ClassVar[float]
     write_seconds: ClassVar[float]
     most: ClassVar[int]
+    most_unread: ClassVar[int]
     metrics: ClassVar[Metrics]
 
     _deadline: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
+    _unread_since: float = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first head is due from now on."""
@@ -143,6 +145,22 @@ class Connection(H11Protocol):
     def _expect_reading(self) -> None:
         if self._reading is None and (unread := self.transport.get_write_buffer_size()):
             self._reading = self.loop.call_later(self.write_seconds, self._look, unread, self.cycle)
+            self._unread_since = self.loop.time()
+        if self._reading is not None:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """All that is unread together has a bound; who was longest given an answer loses it."""
+        alike = [each for each in self.connections if isinstance(each, Connection)]
+        unread = {each: each.transport.get_write_buffer_size() for each in alike}
+        total = sum(unread.values())
+        for each in sorted(alike, key=lambda one: one._unread_since):  # noqa: SLF001 - they are alike
+            if total <= self.most_unread:
+                return
+            if unread[each]:
+                self.metrics.turned_away.labels("slow_reading").inc()
+                each.transport.abort()
+                total -= unread[each]
 
     def _look(self, before: int, cycle: object) -> None:
         """Has enough been read? A later answer than the one that was looked at adds to what is unread."""
@@ -174,6 +192,7 @@ def connection_class(settings: Settings, metrics: Metrics) -> type[Connection]:
         "head_seconds": settings.head_seconds,
         "write_seconds": settings.write_seconds,
         "most": settings.max_connections,
+        "most_unread": settings.unread_memory_bytes,
         "metrics": metrics,
     }
     return type("Connection", (Connection,), attributes)

@@ -97,6 +97,7 @@ async def _running(settings: Settings, counted: Metrics) -> AsyncIterator[Servic
         logger.error("cannot start: %s", error)  # noqa: TRY400 - the message is enough; the server adds a stack
         raise
     service.engine.start(first)
+    del first  # else it would outlive every reload
     announcing = asyncio.create_task(_announce(service))
     try:
         with _reloading_on_hangup(service.served):

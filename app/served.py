@@ -94,7 +94,12 @@ class Served:
         return self._path.parent / file
 
     async def _load(self, path: Path) -> Model:
-        model = await load_model_apart(path, self._devices, self._precision)
+        try:
+            model = await load_model_apart(path, self._devices, self._precision)
+        except CheckpointError:
+            raise
+        except Exception as error:  # a file that may not be read, a network that fails at once, no memory
+            raise CheckpointError(f"{path.name} cannot be loaded: {type(error).__name__}") from error
         try:
             await self._engine.warm(model)
         except EngineError as error:

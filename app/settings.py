@@ -110,6 +110,12 @@ class Settings(BaseSettings):
         ge=1,
         description="bytes of all uploads held at once; beyond it, new ones are turned away",
     )
+    unread_memory_bytes: int = Field(
+        default=512 * MEBIBYTE,
+        ge=1,
+        description="bytes of all answers that clients have not read yet; beyond it, who has had his answer "
+        "longest is cut off",
+    )
     upload_seconds: Seconds = Field(
         default=30.0,
         description="time for a whole body to arrive; the server below has no such limit of its own",

@@ -150,8 +150,11 @@ def to_markdown(card: Card, sha256: str) -> str:
 
 _HOW_SCORED = (
     "On {split.test} pictures that were neither trained on nor used for any choice (80/20 split, seed "
-    "{split.seed}, near duplicates kept together), with 95 % bootstrap intervals. The temperature and the "
-    "best epoch were chosen on {split.validation} other pictures."
+    "{split.seed}, near duplicates kept together), with 95 % bootstrap intervals. "
+)
+_CHOSEN = "The temperature and the best epoch were chosen on {split.validation} other pictures."
+_NOTHING_CHOSEN = (
+    "The temperature stayed at 1 and the last epoch was taken, as no pictures were kept to choose by."
 )
 _HOW_CROSS_VALIDATED = (
     "These are not measurements of this file, which was trained on {trained}. They are those of "
@@ -170,7 +173,8 @@ _OF_THE_WAY = (
 def how_scored(card: Card) -> str:
     """How the scores were measured, in words."""
     if (cv := card.cross_validation) is None:
-        return _HOW_SCORED.format(split=card.split)
+        chosen = _CHOSEN if card.split.validation else _NOTHING_CHOSEN
+        return (_HOW_SCORED + chosen).format(split=card.split)
     trained = (
         f"{card.split.train} of them" if card.split.test or card.split.validation else "all of these pictures"
     )

@@ -21,7 +21,7 @@ from training import export
 from training.abstain import thresholds
 from training.affective_set import VALIDATION_SHARE, cross_validation
 from training.calibrate import fit_temperature
-from training.evaluate import EvaluationError, Outputs, outputs_of, probabilities
+from training.evaluate import EvaluationError, Outputs, identity, outputs_of, probabilities
 from training.fit import fit
 from training.metrics import common_labels, measure, measure_with_intervals, reference_levels
 from training.novelty import with_novelty
@@ -74,6 +74,7 @@ class CrossValidated(BaseModel):
     labels: tuple[str, ...]
     split: Split
     settings: dict[str, Any]
+    validation_share: float
     commands: tuple[str, ...]
     temperature: float
     abstain: Abstain
@@ -100,8 +101,10 @@ class CrossValidated(BaseModel):
         """The card's fields for a run, with the settings in which it differs from the folds."""
         found = json.loads(json.dumps(record["settings"]))
         keys = (found.keys() | self.settings.keys()) - _RETRAINED
-        differs = tuple(sorted(key for key in keys if found.get(key) != self.settings.get(key)))
-        how = self.cross_validation.model_copy(update={"differs": differs})
+        differs = {key for key in keys if found.get(key) != self.settings.get(key)}
+        if Split(**record["split"]).validation_share != self.validation_share:
+            differs.add("validation_share")  # which chooses the epoch
+        how = self.cross_validation.model_copy(update={"differs": tuple(sorted(differs))})
         return {
             "temperature": self.temperature,
             "abstain": self.abstain,
@@ -146,7 +149,13 @@ def cross_validate(
         seed=settings.seed,
         validation_share=plan.validation_share,
     )
-    record = {"settings": asdict(settings), "labels": rated.labels, "plan": asdict(plan), **notes}
+    record = {
+        "settings": asdict(settings),
+        "labels": rated.labels,
+        "plan": asdict(plan),
+        "pictures": identity(rated),
+        **notes,
+    }
     Run(folder).begin(record, resume=resume)
     count = len(rated)
     found = OutOfFold(
@@ -181,6 +190,8 @@ def _fold(
     path = run.folder / "outputs.npz"
     if path.exists():
         kept = np.load(path, allow_pickle=False)
+        if not np.array_equal(kept["indices"], partition.test):
+            raise RunError(f"{path} is of another fold")
         return Outputs(kept["logits"], kept["novelty"])
     network = fit(rated, partition, settings, run, device=device, workers=workers, resume=True, notes=notes)
     judging = with_novelty(
@@ -257,6 +268,7 @@ def judge(
         labels=rated.labels,
         split=_split(record),
         settings=record["settings"],
+        validation_share=plan.validation_share,
         commands=(record["command"],),
         temperature=fit_temperature(found.logits.reshape(pooled.shape), pooled),
         abstain=thresholds(predicted.reshape(pooled.shape), found.novelty.ravel()),

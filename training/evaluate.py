@@ -86,6 +86,13 @@ def probabilities(logits: Floats, temperature: float) -> Floats:
     return np.asarray(torch.softmax(torch.from_numpy(logits) / temperature, dim=1))
 
 
+def identity(rated: AffectiveSet) -> str:
+    """A digest of all that decides how pictures are divided and what is learned of them, in their order."""
+    names = "\n".join(f"{path.parent.name}/{path.name}" for path in rated.pictures)
+    parts = (names.encode(), rated.agreement.tobytes(), rated.groups.tobytes())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
 def fingerprint(rated: AffectiveSet, indices: NDArray[np.int64]) -> str:
     """A digest of which pictures these are, by name; it tells whether two splits are the same."""
     names = sorted(f"{rated.pictures[i].parent.name}/{rated.pictures[i].name}" for i in indices)

@@ -16,6 +16,7 @@ import torch
 from app.card import DataSource
 from training import distributed, pretrained
 from training.augment import compose
+from training.evaluate import identity
 from training.fit_settings import FitError, FitSettings
 from training.inception import EmotionInception, build, freeze
 from training.phases import Job, phase_one, phase_two
@@ -79,6 +80,10 @@ def fit(
         "mean": start.mean,
         "std": start.std,
         "count_border": start.count_border,
+        "pictures": {
+            "train": identity(rated.subset(partition.train)),
+            "validation": identity(rated.subset(partition.validation)) if len(partition.validation) else None,
+        },
         **(notes or {}),
     }
     _check_alike(settings, rated, partition)

@@ -92,29 +92,45 @@ def fit_head(
             of pictures. It is tried, too, to penalise the distance from it instead of the distance from zero.
         penalties: to choose from.
     """
-    features, targets = training
-    mean, spread = features.mean(dim=0), features.std(dim=0) + _FLAT
-    standard = (features - mean) / spread
     best: HeadFit | None = None
     for start in (None,) if earlier is None else (None, earlier):
-        known = torch.zeros_like(targets) if start is None else functional.linear(features, *start)
         for penalty in penalties:
-            weight, bias = _solve(standard, targets, penalty, known)
-            # Folding the standardisation into the layer keeps the network free of it.
-            weight, bias = (weight / spread[:, None]).T, bias - (mean / spread) @ weight
-            if start is not None:
-                weight, bias = weight + start[0], bias + start[1]
+            solved = _last_layer(training, penalty, start)
             train_loss, validation_loss = (
-                soft_cross_entropy(functional.linear(inputs, weight, bias), wanted).item()
+                soft_cross_entropy(functional.linear(inputs, *solved), wanted).item()
                 for inputs, wanted in (training, validation)
             )
             if best is None or validation_loss < best.validation_loss:
                 best = HeadFit(penalty, train_loss, validation_loss, built_on=start is not None)
-                with torch.no_grad():
-                    network.head.weight.copy_(weight)
-                    network.head.bias.copy_(bias)
+                _set(network, solved)
     assert best is not None  # noqa: S101 - there is at least one penalty
     return best
+
+
+def refit_head(
+    network: Headed, everything: tuple[Tensor, Tensor], found: HeadFit, earlier: tuple[Tensor, Tensor] | None
+) -> None:
+    """Solve the last layer once more in the way that was found best, with the pictures that found it, too."""
+    _set(network, _last_layer(everything, found.penalty, earlier if found.built_on else None))
+
+
+@torch.no_grad()
+def _set(network: Headed, solved: tuple[Tensor, Tensor]) -> None:
+    network.head.weight.copy_(solved[0])
+    network.head.bias.copy_(solved[1])
+
+
+def _last_layer(
+    training: tuple[Tensor, Tensor], penalty: float, start: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Weight ``[K, F]`` and bias ``[K]`` for features ``[N, F]`` and targets ``[N, K]``."""
+    features, targets = training
+    mean, spread = features.mean(dim=0), features.std(dim=0) + _FLAT
+    known = torch.zeros_like(targets) if start is None else functional.linear(features, *start)
+    weight, bias = _solve((features - mean) / spread, targets, penalty, known)
+    # Folding the standardisation into the layer keeps the network free of it.
+    weight, bias = (weight / spread[:, None]).T, bias - (mean / spread) @ weight
+    return (weight, bias) if start is None else (weight + start[0], bias + start[1])
 
 
 def _solve(features: Tensor, targets: Tensor, penalty: float, known: Tensor) -> tuple[Tensor, Tensor]:

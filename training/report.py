@@ -216,8 +216,8 @@ def _html(found: Findings, drawings: list[Drawing]) -> str:
     return environment.get_template("report.html").render(
         card=found.card,
         how=cards.how_scored(found.card),
-        source=found.rated.name,
-        terms=found.rated.terms,
+        source=found.card.data[-1].name,
+        terms=found.card.data[-1].terms,
         heads=heads,
         rows=rows,
         drawings=drawings,

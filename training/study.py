@@ -16,16 +16,18 @@ import io
 import math
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
+from app.checkpoint import sha256_of
 from training import pretrained
 from training.affective_set import DataError, split
 from training.calibrate import fit_temperature
 from training.diagnosis import causes, least_accuracy
-from training.evaluate import fingerprint, probabilities
+from training.evaluate import identity, probabilities
 from training.fit import fit, with_target
 from training.fit_settings import FitError
 from training.head import extract, fit_head
@@ -36,7 +38,6 @@ from training.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -160,7 +161,9 @@ def _features(
 ) -> Tensor:
     """Pooled features ``[N, F]`` of every picture, kept for the next time."""
     path, everything = folder / "features.npz", np.arange(len(whole))
-    key = repr((fingerprint(whole, everything), settings.weights, settings.side, settings.reads))
+    weights = Path(settings.weights)
+    which = sha256_of(weights) if weights.is_file() else settings.weights
+    key = repr((identity(whole), which, settings.side, settings.reads))
     if path.exists():
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["key"]) == key:
@@ -176,7 +179,7 @@ def _gate(network: EmotionInception, whole: AffectiveSet, features: Tensor, sett
     partition = split(whole, seed=settings.seed)
     training, held_out = (_part(whole, features, part) for part in (partition.train, partition.validation))
     fit_head(network.cpu(), training, held_out)
-    scores = _scores(_logits(network, features), whole, whole, partition, seed=settings.seed)
+    scores = _scores(_logits(network, features), whole, partition, seed=settings.seed)
     accuracy, balanced = scores["accuracy"].value, scores["balanced_accuracy"].value
     count = len(whole.labels)
     least = least_accuracy(count)
@@ -218,7 +221,10 @@ def _row(
     else:
         wanted = replace(settings, target=condition.target)
         run = Run(folder / condition.name)
-        network = fit(rated, partition, wanted, run, device=device, workers=workers, resume=True)
+        try:
+            network = fit(rated, partition, wanted, run, device=device, workers=workers, resume=True)
+        except FitError as error:  # one row that cannot be is no reason to end the others
+            return Row(condition, refused=str(error))
         pictures = RatedPictures(rated, np.arange(len(rated)), side=settings.side)
         own, _ = extract(network, batches(pictures, batch=settings.batch, workers=workers), device)
         logits = _logits(network.cpu(), own)
@@ -230,7 +236,7 @@ def _row(
         len(rated.labels),
         len(rated),
         len(partition.test),
-        _scores(logits, rated, targets, partition, seed=settings.seed),
+        _scores(logits, rated, partition, seed=settings.seed),
         known["majority"]["accuracy"],
     )
 
@@ -244,12 +250,10 @@ def _logits(network: EmotionInception, features: Tensor) -> Floats:
     return np.asarray(network.head(features).double())
 
 
-def _scores(
-    logits: Floats, rated: AffectiveSet, targets: AffectiveSet, partition: Partition, *, seed: int
-) -> dict[str, Score]:
-    """On the test pictures, against the raters, with the temperature of the validation pictures."""
+def _scores(logits: Floats, rated: AffectiveSet, partition: Partition, *, seed: int) -> dict[str, Score]:
+    """On the test pictures, with the temperature that an export would have of the validation pictures."""
     held_out, test = partition.validation, partition.test
-    temperature = fit_temperature(logits[held_out], targets.agreement[held_out])
+    temperature = fit_temperature(logits[held_out], rated.agreement[held_out])
     predicted = probabilities(logits[test], temperature)
     return measure_with_intervals(predicted, rated.agreement[test], seed=seed, groups=rated.groups[test])
 

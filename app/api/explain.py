@@ -19,6 +19,7 @@ from app.api.refusals import Contradiction, UnknownEmotion, UnknownLayer, Unknow
 from app.api.upload import read_upload
 from app.engine import Kind
 from app.explain.heatmap import OPACITY, PALETTES
+from app.explain.presets import PRESETS
 from app.explain.views import VIEWS, Style
 
 router = APIRouter(tags=["emotions"])
@@ -153,11 +154,12 @@ async def explain(
     seconds = time_allowed(service.settings.explain_seconds, useful)
     emotions = len(model.card.labels) if query.view == "sheet" else 1
     spend(request, service, EXPLANATION[query.quality] * emotions)
-    service.engine.check_room(Kind.EXPLANATION, deadline=time.monotonic() + seconds)
+    work = PRESETS[query.quality].evaluations * emotions
+    service.engine.check_room(Kind.EXPLANATION, deadline=time.monotonic() + seconds, work=work)
     with service.uploads.share() as take:
         data = await read_upload(request, service.settings, take)
         deadline = time.monotonic() + seconds
-        with service.engine.place(Kind.EXPLANATION, deadline=deadline, left=ClientDisconnect):
+        with service.engine.place(Kind.EXPLANATION, deadline=deadline, work=work, left=ClientDisconnect):
             return await while_connected(request, answer(request, service, data, wish, deadline))
 
 

@@ -42,11 +42,13 @@ class Workers:
             Busy: as many pieces of work as there may be are running or waiting.
             DeadlinePassed: the work did not end in time.
         """
+        left = [work]  # emptied when nobody waits any more: the pool keeps what was cancelled until its turn
+        del work
 
         def unless_late() -> T:
             if time.monotonic() > deadline:
                 raise DeadlinePassed("the deadline passed before the picture was looked at")
-            return work()
+            return left.pop()()
 
         with self._lock:
             if self._count >= self._most:
@@ -59,6 +61,9 @@ class Workers:
                 return await asyncio.wrap_future(job)
         except TimeoutError as error:
             raise DeadlinePassed("the deadline passed before the picture was decoded or drawn") from error
+        finally:
+            if job.cancelled() or job.cancel():
+                left.clear()
 
     def close(self) -> None:
         """Drop what has not begun and wait for what has."""

@@ -33,6 +33,8 @@ LONGEST_BACK_OFF = 30.0
 """Seconds between two restarts of a worker that never gets warm."""
 MOST_HUNG = 3
 """Hung threads, which nothing can end, before the process should be restarted as a whole."""
+MOST_DEATHS = 5
+"""Threads of one device that died in a row, likewise: what a GPU has lost, only a new process gets back."""
 
 
 class Engine:
@@ -83,17 +85,22 @@ class Engine:
 
     @property
     def beyond_repair(self) -> bool:
-        """Whether so many threads hang that only a new process helps."""
-        return self._hung >= MOST_HUNG
+        """Whether so many threads hang, or die one after the other, that only a new process helps."""
+        return self._hung >= MOST_HUNG or max(self._restarts) >= MOST_DEATHS
 
-    def check_room(self, kind: Kind, *, deadline: float) -> None:
+    def check_room(self, kind: Kind, *, deadline: float, work: int = 1) -> None:
         """Refuse what could not be taken now, before anything is spent on it.
+
+        Args:
+            kind: of request.
+            deadline: by the engine's clock.
+            work: predictions, or gradients, that it takes.
 
         Raises:
             QueueFull: there is no place, or no hope to be answered in time.
             EngineStopped: nothing is taken now.
         """
-        self._lines.check_room(kind, deadline)
+        self._lines.check_room(kind, deadline, work)
 
     def refusal(self, kind: Kind, *, deadline: float) -> QueueFull | None:
         """What `check_room` would raise now for want of room; it is not counted."""
@@ -101,19 +108,25 @@ class Engine:
 
     @contextmanager
     def place(
-        self, kind: Kind, *, deadline: float, left: type[BaseException] = asyncio.CancelledError
+        self,
+        kind: Kind,
+        *,
+        deadline: float,
+        work: int = 1,
+        left: type[BaseException] = asyncio.CancelledError,
     ) -> Iterator[None]:
         """Hold a place for one request, from before its decoding until its answer; how that ends is counted.
 
         Args:
             kind: of request.
             deadline: by the engine's clock.
+            work: predictions, or gradients, that it takes.
             left: what is raised within when nobody waits for the answer any more.
 
         Raises:
             QueueFull, EngineStopped: see `check_room`.
         """
-        self._lines.hold(kind, deadline)
+        self._lines.hold(kind, deadline, work)
         try:
             yield
         except (asyncio.CancelledError, left):
@@ -123,7 +136,7 @@ class Engine:
             self._metrics.expired.labels(kind).inc()
             raise
         finally:
-            self._lines.release(kind)
+            self._lines.release(kind, work)
 
     async def predict(self, model: Model, pixels: Pixels, *, deadline: float) -> Prediction:
         """The emotions that a picture evokes. Hold a `place` meanwhile.
@@ -249,7 +262,8 @@ class Engine:
 
     def _replace(self, index: int) -> None:
         self._restart_at[index] = None
-        self._workers[index] = self._new_worker(index)
+        predecessor, self._workers[index] = self._workers[index], self._new_worker(index)
+        self._workers[index].learn_from(predecessor)
         if self._model is not None:
             self._workers[index].start(self._model)
 

@@ -57,7 +57,8 @@ class Lines:
             Kind.EXPLANATION: limits.max_explanations + running,
         }
         self._held = dict.fromkeys(Kind, 0)
-        self._seconds = {Kind.PREDICTION: 0.1, Kind.EXPLANATION: 1.0}  # for one, until the first are done
+        self._work = dict.fromkeys(Kind, 0)  # of those who hold a place: predictions, or gradients
+        self._seconds = {Kind.PREDICTION: 0.1, Kind.EXPLANATION: 0.2}  # for one, until the first are done
         self._predictions: deque[PredictionJob] = deque()
         self._dreams: deque[DreamJob] = deque()
         self._stopping = False
@@ -73,21 +74,21 @@ class Lines:
 
     # What callers do.
 
-    def check_room(self, kind: Kind, deadline: float) -> None:
+    def check_room(self, kind: Kind, deadline: float, work: int = 1) -> None:
         """Refuse what `hold` would refuse now, without taking a place.
 
         Raises:
             QueueFull, EngineStopped: see `hold`.
         """
         with self.changed:
-            self._check_room(kind, deadline)
+            self._check_room(kind, deadline, work)
 
     def refusal(self, kind: Kind, deadline: float) -> QueueFull | None:
         """What `hold` would raise now for want of room; nothing is counted."""
         with self.changed:
             return self._refusal(kind, deadline) if self.accepting else None
 
-    def hold(self, kind: Kind, deadline: float) -> None:
+    def hold(self, kind: Kind, deadline: float, work: int = 1) -> None:
         """Take a place; `release` gives it back.
 
         Raises:
@@ -95,13 +96,15 @@ class Lines:
             EngineStopped: nothing is taken now.
         """
         with self.changed:
-            self._check_room(kind, deadline)
+            self._check_room(kind, deadline, work)
             self._held[kind] += 1
+            self._work[kind] += work
 
-    def release(self, kind: Kind) -> None:
+    def release(self, kind: Kind, work: int = 1) -> None:
         """Give a place back."""
         with self.changed:
             self._held[kind] -= 1
+            self._work[kind] -= work
             self.changed.notify_all()  # a worker that has been told to stop waits for the last one
 
     def submit(self, job: PredictionJob | DreamJob) -> None:
@@ -170,7 +173,7 @@ class Lines:
     # What both do.
 
     def learn(self, kind: Kind, seconds: float) -> None:
-        """Take in how long one request of this kind took a device."""
+        """Take in how long one prediction, or one gradient, took a device."""
         with self.changed:
             self._seconds[kind] += _MEMORY * (seconds - self._seconds[kind])
 
@@ -199,21 +202,21 @@ class Lines:
             line.clear()
             line.extend(wanted)
 
-    def _check_room(self, kind: Kind, deadline: float) -> None:
+    def _check_room(self, kind: Kind, deadline: float, work: int) -> None:
         if not self.accepting:
             raise EngineStopped(_CLOSED)
-        refusal = self._refusal(kind, deadline)
+        refusal = self._refusal(kind, deadline, work)
         if refusal is not None:
             self._metrics.shed.labels(kind).inc()
             raise refusal
 
-    def _refusal(self, kind: Kind, deadline: float) -> QueueFull | None:
+    def _refusal(self, kind: Kind, deadline: float, work: int = 1) -> QueueFull | None:
         ahead, each = self._held[kind], self._seconds[kind] / self._open
         budget = _MARGIN * (deadline - self.clock())
         if ahead >= self._most[kind]:
-            return QueueFull(f"as many {kind}s are under way as may be: {ahead}", ahead * each)
+            return QueueFull(f"as many {kind}s are under way as may be: {ahead}", self._work[kind] * each)
         # An engine with nothing to do refuses nobody, so that a bad estimate cannot shut it for ever.
-        if ahead and (expected := (ahead + 1) * each) > budget:
+        if ahead and (expected := (self._work[kind] + work) * each) > budget:
             message = f"the answer would come after its deadline; {kind}s ahead: {ahead}"
             return QueueFull(message, expected - budget)
         return None

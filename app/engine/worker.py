@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections import deque
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from app.checkpoint import judge
 from app.engine.device import is_out_of_memory, warm_up
@@ -67,6 +69,10 @@ class Worker:
 
     # What others do.
 
+    def learn_from(self, predecessor: Worker) -> None:
+        """Begin with the sizes that fitted in the memory of the same device."""
+        self._max_batch, self._max_running = predecessor._max_batch, predecessor._max_running
+
     def start(self, model: Model) -> None:
         """Start the thread, which warms the model up and then takes turns."""
         self._first_model = model
@@ -96,9 +102,15 @@ class Worker:
                 done.set_exception(DeviceLost("the device's thread has ended"))
                 return done
             self._warming.add(done)
+            done.add_done_callback(self._forget)
             self._chores.append(one_piece)
             self._lines.changed.notify_all()
         return done
+
+    def _forget(self, warmed: Future[None]) -> None:
+        """What a failure keeps alive is the whole model."""
+        with self._lines.changed:
+            self._warming.discard(warmed)
 
     def hung(self) -> bool:
         """Whether the device has been at one piece of work for too long."""
@@ -124,12 +136,7 @@ class Worker:
     def _live(self) -> None:
         try:
             self._device.settle()
-            if self._first_model is not None:
-                self._busy_since = self._lines.clock()
-                for piece in warm_up(self._first_model.copies[self.index], self._max_batch):
-                    piece()
-                    self._busy_since = self._lines.clock()
-                self._busy_since = None
+            self._warm_up_first()
             self.take_requests()
             while self.take_turn():
                 pass
@@ -140,6 +147,26 @@ class Worker:
         finally:
             with self._lines.changed:
                 self._close()
+
+    def _warm_up_first(self) -> None:
+        if self._first_model is None:
+            return
+        copy, self._first_model = self._first_model.copies[self.index], None  # it may be replaced meanwhile
+        while True:
+            self._busy_since = self._lines.clock()
+            try:
+                for piece in warm_up(copy, self._max_batch):
+                    piece()
+                    self._busy_since = self._lines.clock()
+            except Exception as error:
+                if self._max_batch == 1 or not is_out_of_memory(error):
+                    raise
+                traceback.clear_frames(error.__traceback__)
+                self._max_batch //= 2
+                log.warning("out of memory while warming up; now %d pictures a batch", self._max_batch)
+                continue
+            self._busy_since = None
+            return
 
     def take_requests(self) -> None:
         """Count as a device that answers, from now on."""
@@ -219,11 +246,13 @@ class Worker:
     def _predict_in_halves(self, batch: Sequence[PredictionJob], error: Exception) -> None:
         """Too large a batch fits in halves, and a picture that the network fails on fails alone."""
         if len(batch) == 1:
+            self._check_device()
             log.error("the network failed on a picture", exc_info=error)
             self._fail(batch[0], Kind.PREDICTION, "the network failed on this picture")
             return
         half = len(batch) // 2
         if is_out_of_memory(error):
+            traceback.clear_frames(error.__traceback__)  # which hold what did not fit
             self._max_batch = max(1, half)
             log.warning("out of memory with %d pictures; from now on %d a batch", len(batch), self._max_batch)
         self._predict(batch[:half])
@@ -241,25 +270,43 @@ class Worker:
         for job in batch:
             job.infer_seconds += seconds
         over = [job for job in batch if job.dream.done]
-        self._leave(over)
         for job in over:
-            self._lines.learn(Kind.EXPLANATION, job.infer_seconds / len(batch))
-            result = job.result()
+            self._lines.learn(Kind.EXPLANATION, job.infer_seconds / len(batch) / job.dream.steps_taken)
+            try:
+                result = job.result()
+            except Exception as error:  # noqa: BLE001 - it is computed on the device as well
+                self._give_up(job, error)
+                continue
             self._metrics.queue_seconds.labels(Kind.EXPLANATION).observe(result.queue_seconds)
             job.succeed(result)
+        self._leave(over)  # not before: whoever dies with a dream in hand has to be seen to hold it
 
     def _step_failed(self, batch: Sequence[DreamJob], error: Exception) -> None:
         """Alone, a dream that fails is given up; together, each gets its next step alone."""
         if len(batch) > 1:
             if is_out_of_memory(error):
+                traceback.clear_frames(error.__traceback__)  # the whole gradient's memory is theirs
                 self._max_running = max(1, len(batch) // 2)
                 log.warning("out of memory with %d dreams; now %d at once", len(batch), self._max_running)
             for job in batch:
                 self._step([job])
             return
-        log.error("a gradient step failed", exc_info=error)
-        self._fail(batch[0], Kind.EXPLANATION, "the network failed while explaining this picture")
+        self._give_up(batch[0], error)
         self._leave(batch)
+
+    def _give_up(self, job: DreamJob, error: Exception) -> None:
+        self._check_device()
+        log.error("a gradient step failed", exc_info=error)
+        self._fail(job, Kind.EXPLANATION, "the network failed while explaining this picture")
+
+    def _check_device(self) -> None:
+        """Make sure that it was the picture: a GPU that has failed fails at everything from then on.
+
+        Raises:
+            RuntimeError: the device has failed, and this thread with it.
+        """
+        if self._device.torch.type == "cuda":
+            torch.cuda.synchronize(self._device.torch)
 
     def _record(self, kind: Kind, size: int, seconds: float) -> None:
         self._metrics.batch_size.labels(kind).observe(size)

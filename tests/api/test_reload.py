@@ -129,7 +129,25 @@ def _wrong_network(path: Path) -> None:
     write_sums(path)
 
 
-@pytest.mark.parametrize("damage", [_changed_byte, _not_torchscript, _wrong_network])
+class _Secretive(torch.nn.Module):
+    """A network whose inner layers cannot be had."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.float().mean(dim=(2, 3))
+
+    @torch.jit.export
+    def activations(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"layer": pictures.reshape(7)}
+
+
+def _fails_while_loading(path: Path) -> None:
+    with torchscript():
+        script = torch.jit.script(_Secretive())
+        torch.jit.save(script, str(path), _extra_files={CARD_FILE: tiny_card().model_dump_json()})
+    write_sums(path)
+
+
+@pytest.mark.parametrize("damage", [_changed_byte, _not_torchscript, _wrong_network, _fails_while_loading])
 def test_a_bad_file_leaves_the_old_one_serving_and_says_why(
     reloadable: httpx.Client, folder: Path, damage: object
 ) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,6 +58,25 @@ async def test_work_that_is_late_is_not_begun(workers: Workers) -> None:
     await first
     assert await workers.run(lambda: 7, deadline=soon()) == 7
     assert not begun.is_set()
+
+
+class Upload:
+    """Bytes that can be missed."""
+
+
+async def test_what_nobody_waits_for_is_not_kept_until_a_thread_comes_to_it(workers: Workers) -> None:
+    release = threading.Event()
+    first = asyncio.create_task(workers.run(release.wait, deadline=soon()))
+    await asyncio.sleep(0)
+    upload = Upload()
+    kept = weakref.ref(upload)
+    with pytest.raises(DeadlinePassed):
+        await workers.run(partial(id, upload), deadline=time.monotonic() + 0.02)
+    del upload
+    gc.collect()
+    assert kept() is None
+    release.set()
+    await first
 
 
 async def test_work_that_nobody_wants_any_more_is_not_begun(workers: Workers) -> None:

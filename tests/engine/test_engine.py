@@ -22,6 +22,8 @@ from app.engine import (
     ModelFailed,
     QueueFull,
 )
+from app.engine.engine import MOST_DEATHS
+from app.engine.worker import Worker
 from app.loading import load
 from app.metrics import Metrics
 from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE
@@ -243,6 +245,21 @@ async def test_a_thread_that_dies_is_replaced_and_what_waited_is_answered(checkp
         assert LABELS[(await asked.predict(RED)).probabilities.argmax()] == "anger"
 
 
+async def test_a_device_that_fails_at_everything_is_lost_and_no_picture_is_blamed(
+    frail: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: Worker) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(Worker, "_check_device", lost)  # as a GPU's synchronisation does from then on
+    async with running(frail) as asked:
+        with pytest.raises(DeviceLost):
+            await asked.predict(WHITE)
+        await asked.until_ready()
+        assert asked.counted("worker_restarts_total", reason="died") == 1
+        assert LABELS[(await asked.predict(RED)).probabilities.argmax()] == "anger"
+
+
 async def test_a_device_that_hangs_is_given_up_and_replaced(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The device is a lock that the test holds: an operation that does not come back."""
     held = threading.Event()
@@ -284,8 +301,13 @@ async def test_a_worker_that_never_gets_warm_is_tried_again_less_and_less_often(
         while asked.counted("worker_restarts_total", reason="died") < 3:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
     assert not asked.engine.ready
+    assert not asked.engine.beyond_repair
     with pytest.raises(EngineStopped):
         await asked.predict(RED)
+    async with asyncio.timeout(30):
+        while not asked.engine.beyond_repair:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    assert asked.counted("worker_restarts_total", reason="died") == MOST_DEATHS
     await asked.engine.drain(5)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
-from app.checkpoint import Checkpoint
-from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, ModelFailed, QueueFull
+from app.checkpoint import Checkpoint, torchscript
+from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, ModelFailed, QueueFull, worker
+from app.explain.dream import take_step
 from app.loading import load
 from tests.engine.harness import BLACK, BLUE, GREEN, GREY, RED, STEPS, WHITE, Bench
 from tests.tiny import LABELS, write_checkpoint
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.engine.jobs import DreamJob, PredictionJob
+    from app.explain.dream import Dream
 
 
 def felt(job: PredictionJob) -> str:
@@ -253,6 +258,103 @@ def test_out_of_memory_in_a_gradient_step_lets_fewer_dreams_share_it(
     assert all(job.answer.result(0).steps == STEPS for job in dreams)
     assert sizes[0] == 4
     assert max(sizes[1:]) == 2
+
+
+def test_what_did_not_fit_is_let_go_before_the_next_try(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Activations:
+        """What a gradient needs memory for."""
+
+    kept: list[weakref.ref[Activations]] = []
+
+    def limited(network: torch.jit.ScriptModule, dreams: list[Dream]) -> None:
+        if len(dreams) > 1:
+            held = Activations()
+            kept.append(weakref.ref(held))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        assert kept[0]() is None
+        take_step(network, dreams)
+
+    monkeypatch.setattr(worker, "take_step", limited)
+    bench = Bench(checkpoint, EngineLimits(running_explanations=2))
+    dreams = [bench.dream() for _ in range(2)]
+    bench.turns(1 + 2 * (STEPS - 1))
+    assert [job.answer.result(0).steps for job in dreams] == [STEPS] * 2
+
+
+def test_the_next_thread_of_a_device_begins_with_what_fitted(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    limit_memory(monkeypatch, "app.engine.worker.judge", MemoryError, sizes, most=2)
+    bench = Bench(checkpoint, EngineLimits(max_batch=8))
+    for _ in range(8):
+        bench.predict()
+    bench.turns(1)
+    after = bench.new_worker(0)
+    after.learn_from(bench.worker)
+    bench.workers = [after]
+    sizes.clear()
+    for _ in range(4):
+        bench.predict()
+    bench.turns(2)
+    assert sizes == [2, 2]
+
+
+def test_a_dream_whose_result_cannot_be_had_fails_at_once(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(checkpoint, EngineLimits(running_explanations=2))
+    good, bad = bench.dream(), bench.dream()
+    monkeypatch.setattr(bad, "result", lambda: 1 // 0)
+    bench.turns(STEPS)
+    assert good.answer.result(0).steps == STEPS
+    assert isinstance(bad.answer.exception(0), ModelFailed)
+
+
+def test_a_thread_that_dies_with_a_finished_dream_in_hand_answers_it(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(checkpoint)
+    job = bench.dream()
+
+    def die() -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(job, "result", die)
+    with pytest.raises(SystemExit):
+        bench.turns(STEPS)
+    bench.worker.retire("the thread died")
+    assert isinstance(job.answer.exception(0), DeviceLost)
+
+
+def test_a_sheet_counts_as_all_its_dreams(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint, EngineLimits(max_explanations=16))
+    for _ in range(50):
+        bench.lines.learn(Kind.EXPLANATION, 0.2)  # seconds of a gradient
+    for _ in range(12):  # of 8 s each, within 0.8 of two minutes
+        bench.lines.hold(Kind.EXPLANATION, bench.deadline(120), work=8 * 5)
+    with pytest.raises(QueueFull, match="after its deadline"):
+        bench.lines.hold(Kind.EXPLANATION, bench.deadline(120), work=8 * 5)
+    bench.lines.hold(Kind.EXPLANATION, bench.deadline(130), work=5)
+    for _ in range(12):
+        bench.lines.release(Kind.EXPLANATION, work=8 * 5)
+    bench.lines.hold(Kind.EXPLANATION, bench.deadline(30), work=40)
+
+
+def test_a_model_that_could_not_be_warmed_up_is_not_kept(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    with torchscript():
+        network = torch.jit.script(torch.nn.Linear(2, 2))
+    broken = replace(checkpoint, network=network)
+    done = bench.worker.warm(bench.model_of(broken))
+    bench.turns(1)
+    assert done.exception(0) is not None
+    kept = weakref.ref(broken)
+    del broken, network, done
+    gc.collect()
+    assert kept() is None
 
 
 def limit_memory(

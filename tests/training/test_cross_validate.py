@@ -14,8 +14,9 @@ from tests.training.colours import EACH, LABELS, SIDE, colour_set
 from training.__main__ import main
 from training.affective_set import cross_validation
 from training.calibrate import fit_temperature
-from training.cross_validate import CrossValidated, OutOfFold, cross_fitted, load
+from training.cross_validate import CrossValidated, OutOfFold, Plan, cross_fitted, cross_validate, load
 from training.evaluate import EvaluationError, probabilities
+from training.fit import FitSettings
 from training.metrics import hits
 from training.run import RunError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from training.affective_set import AffectiveSet
 
 FOLDS = 2
+CPU = torch.device("cpu")
 
 
 def words_for(pictures: Path, weights: Path, folder: Path) -> list[str]:
@@ -98,6 +100,21 @@ def test_a_finished_fold_is_not_trained_again(
     assert load(folder) == load(validated)
 
 
+def test_going_on_with_pictures_in_another_order_is_refused(
+    tmp_path: Path, validated: Path, rated: AffectiveSet, start_file: Path
+) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(validated, folder)
+    (folder / "scores.json").unlink()
+    settings = FitSettings(weights=str(start_file), side=SIDE, epochs=0)
+    plan, notes = Plan(FOLDS, validation_share=0.25), json.loads((folder / "run.json").read_text("utf-8"))
+    kept = {"split": notes["split"], "command": notes["command"]}
+    whole = replace(rated, agreement=np.eye(len(LABELS))[rated.dominant], raters=None)  # as it was begun
+    for other in (whole.subset(np.arange(len(rated))[::-1]), replace(whole, groups=whole.groups // 2)):
+        with pytest.raises(RunError, match="begun with other settings: pictures"):
+            cross_validate(other, settings, plan, folder, device=CPU, resume=True, notes=kept)
+
+
 def test_a_calibration_does_not_see_the_fold_that_it_is_scored_on(rated: AffectiveSet) -> None:
     rng = np.random.default_rng(0)
     logits = 4 * rated.agreement[None] + 0.5 * rng.standard_normal((1, len(rated), 3))
@@ -145,10 +162,13 @@ def test_a_checkpoint_of_all_pictures_has_the_figures_of_the_cross_validation(
     assert card.abstain == found.abstain
     assert card.data[-1].pictures == len(LABELS) * EACH
     assert card.cross_validation is not None
-    assert card.cross_validation.differs == ("dropout",)
+    assert card.cross_validation.differs == ("dropout", "validation_share")  # the folds chose their epoch
+    alike = found.model_copy(update={"validation_share": 0.0})
+    record = json.loads((whole / "run.json").read_text("utf-8"))
+    assert alike.for_card(record)["cross_validation"].differs == ("dropout",)  # type: ignore[attr-defined]
     text = path.with_suffix(".md").read_text("utf-8")
     assert "These are not measurements of this file, which was trained on all of these pictures." in text
-    assert "other settings than the folds in: dropout" in text
+    assert "other settings than the folds in: dropout, validation_share" in text
     assert [line.split()[3] for line in card.command.splitlines()] == ["fit", "crossval", "export"]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import csv
 import math
 from dataclasses import replace
@@ -14,17 +15,20 @@ from safetensors import safe_open
 from tests.training.colours import SIDE, colour_set, parts
 from training import fit as fitting
 from training import phases, pretrained
+from training.affective_set import Partition
 from training.augment import AugmentationError
 from training.fit import FitError, FitSettings, fit, with_target
+from training.head import PENALTIES, extract, fit_head
 from training.inception import BLOCKS, InceptionError, build
-from training.phases import schedule
+from training.phases import _apart, schedule
+from training.pictures import RatedPictures, batches
 from training.pseudo_rate import column_names
 from training.run import Run, RunError, restore
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.inception import EmotionInception
     from training.pretrained import StartWeights
 
@@ -244,6 +248,31 @@ def test_the_class_target_learns_the_dominant_emotion_only(
     assert run.record()["settings"]["target"] == "class"
     # Full agreement has no entropy, so the loss can fall below that of the votes, which are 0.8 and 0.2.
     assert float(log_of(run)[0]["train_loss"]) < 0.5 < float(log_of(straight)[0]["train_loss"])
+
+
+def test_without_validation_pictures_the_last_layer_learns_from_every_picture(
+    rated: AffectiveSet, settings: FitSettings, tmp_path: Path
+) -> None:
+    everything = np.arange(len(rated))
+    partition = Partition(train=everything, validation=everything[:0], test=everything[:0])
+    chosen = replace(settings, epochs=0, head_pictures=0)
+    network = fit(rated, partition, chosen, Run(tmp_path / "run"), device=CPU)
+    shown = RatedPictures(rated, everything, side=SIDE)
+    features = extract(network, batches(shown, batch=6), CPU)
+    found = []
+    for penalty in PENALTIES:
+        other = copy.deepcopy(network)
+        fit_head(other, features, features, penalties=(penalty,))
+        found.append((other.head.weight - network.head.weight).abs().max().item())
+    assert min(found) < 1e-3 * network.head.weight.abs().max().item()
+
+
+def test_no_group_chooses_the_penalty_and_is_learned_from(rated: AffectiveSet) -> None:
+    grouped = replace(rated, groups=np.arange(len(rated)) // 5)
+    most, few = _apart(grouped, np.arange(len(rated)), seed=1)
+    assert sorted([*most, *few]) == list(range(len(rated)))
+    assert len(few) == 5
+    assert not set(grouped.groups[most]) & set(grouped.groups[few])
 
 
 def test_phase_one_may_use_some_of_the_pictures(

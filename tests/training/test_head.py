@@ -75,21 +75,17 @@ def test_the_layer_has_taken_in_the_standardisation(network: EmotionInception) -
         torch.testing.assert_close(network.head(features), standard @ weight + bias, rtol=1e-4, atol=1e-3)
 
 
-def test_the_penalty_is_the_one_that_validates_best(
-    network: EmotionInception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_penalty_is_the_one_that_validates_best(network: EmotionInception) -> None:
     training, validation = features_of(24, 1, noise=40.0), features_of(60, 2, noise=40.0)
     chosen = fit_head(network, training, validation)
     weight = network.head.weight.clone()
     losses = {}
     for penalty in PENALTIES:
-        monkeypatch.setattr(head, "PENALTIES", (penalty,))
-        losses[penalty] = fit_head(network, training, validation).validation_loss
+        losses[penalty] = fit_head(network, training, validation, penalties=(penalty,)).validation_loss
     assert chosen.penalty == min(losses, key=lambda penalty: losses[penalty])
     assert chosen.penalty > min(PENALTIES), "so much noise needs a strong penalty"
     assert chosen.validation_loss == losses[chosen.penalty]
-    monkeypatch.setattr(head, "PENALTIES", (chosen.penalty,))
-    fit_head(network, training, validation)
+    fit_head(network, training, validation, penalties=(chosen.penalty,))
     assert torch.equal(network.head.weight, weight)
 
 

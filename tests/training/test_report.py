@@ -19,6 +19,7 @@ from training.evaluate import EvaluationError
 from training.metrics import kl_divergence
 from training.report import Findings, of_cross_validation, of_run, sample, worst
 from training.run import Run, RunError
+from training.sources.options import NOT_STATED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ def folder(
     """A report that was made on the command line."""
     out = tmp_path_factory.mktemp("reports") / "colours"
     words = ["report", "image_folder", str(colour_folder), str(released), "--run", str(fitted)]
-    assert main([*words, "--out", str(out), "--device", "cpu", "--terms", "<free> & easy"]) == 0
+    assert main([*words, "--out", str(out), "--device", "cpu"]) == 0
     return out
 
 
@@ -75,7 +76,8 @@ def test_both_pages_have_the_figures_of_the_card(folder: Path, colours: Checkpoi
     for name, score in colours.card.scores.items():
         assert f'<th scope="row">{name}</th><td>{score.value:.3f}</td>' in html
         assert f"| {name} | **{score.value:.3f}** " in markdown
-    assert "Their terms: &lt;free&gt; &amp; easy." in html
+    assert f"Their terms: {colours.card.data[-1].terms}." in html
+    assert colours.card.data[-1].terms != NOT_STATED
     linked = re.findall(r"\]\((.+)\.png\)", markdown)
     assert tuple(linked) == DRAWINGS
     assert all((folder / f"{name}.png").is_file() for name in linked)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import torch
 from tests.training.colours import SIDE, colour_set
 from training.__main__ import main
 from training.fit import FitSettings
+from training.run import RunError
 from training.study import Condition, Row, StudyError, conditions, study
 
 if TYPE_CHECKING:
@@ -60,6 +62,21 @@ def test_what_is_finished_is_not_done_again(
     assert main([*words, "--classes", "all"]) == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == {path: before[path] for path in kept}
     assert "agreement" in capsys.readouterr().out
+
+
+def test_what_was_kept_of_other_pictures_is_not_taken_for_these(
+    studied: Path, colour_folder: Path, start_file: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(studied, tmp_path / "again")
+    whole, cpu = colour_set(colour_folder, agreement=1.0), torch.device("cpu")
+    turned = whole.subset(np.arange(len(whole))[::-1])
+    settings = FitSettings(weights=str(start_file), side=SIDE, epochs=1, batch=8, rate=5e-6)
+    before = np.load(folder / "features.npz")["features"]
+    head, everything = (Condition(layers, "class", 0, None) for layers in ("head", "all"))
+    study(turned, settings, [head], folder, device=cpu, report=lambda _: None)
+    assert np.load(folder / "features.npz")["features"] == pytest.approx(before[::-1], abs=1e-5)
+    with pytest.raises(RunError, match="begun with other settings: pictures"):
+        study(turned, settings, [everything], folder, device=cpu, report=lambda _: None)
 
 
 def test_keeping_as_many_classes_as_there_are_is_keeping_all() -> None:

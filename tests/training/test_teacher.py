@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 from dataclasses import replace
@@ -144,5 +145,10 @@ def test_pseudo_ratings_are_a_table_that_fit_reads(
     words = [*words[:-1], "--precision", "bfloat16", "--own", "0.5", "--name", "others", "--rated"]
     assert main([*words, "image_folder", str(tmp_path / "rated")]) == 0
     assert capsys.readouterr().out.count("validation loss") == 2
+    assert main([*words, "image_folder", str(tmp_path / "rated"), "--top-classes", "2"]) == 0
+    with table.open(newline="", encoding="utf-8") as file:  # as `fit` divides them with the same option
+        columns = next(csv.reader(file))
+    assert len(columns) == 1 + 2 * 2
+    capsys.readouterr()
     fitted = ["fit", "cap_d", str(table), "--run", str(tmp_path / "run"), "--all-pictures", "--epochs", "0"]
     assert main([*fitted, "--weights", str(start_file), "--side", str(SIDE), "--device", "cpu"]) == 0

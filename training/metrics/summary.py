@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from training.metrics.pictures import Floats
 
 RESAMPLES = 2000
+BIASED = frozenset({"calibration_error", "classwise_calibration_error"})
+"""Sums of absolute gaps, which grow with the noise of every resample. Their interval is the basic bootstrap's
+(Davison and Hinkley 1997, eq. 5.6), which takes that off again, where percentiles may leave the value out."""
 
 _MEANS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "kl": pictures.kl_divergence,
@@ -132,7 +135,7 @@ def measure_changes(
         was = old.figures(weights)
         return {name: value - was[name] for name, value in new.figures(weights).items()}
 
-    return _with_intervals(figures, len(rated), groups, seed, resamples)
+    return _with_intervals(figures, len(rated), groups, seed, resamples, signed=True)
 
 
 def _with_intervals(
@@ -141,6 +144,8 @@ def _with_intervals(
     groups: NDArray[np.int64] | None,
     seed: int,
     resamples: int,
+    *,
+    signed: bool = False,
 ) -> dict[str, Score]:
     """Figures of how often each picture counts, with what they are where groups are drawn anew."""
     _, group = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
@@ -152,12 +157,14 @@ def _with_intervals(
         for name, value in figures(times[group].astype(np.float64)).items():
             draws.setdefault(name, []).append(value)
     return {
-        name: _score(value, draws[name])
+        name: _score(value, draws[name], biased=name in BIASED and not signed)
         for name, value in figures(np.ones(count)).items()
         if np.isfinite(value)
     }
 
 
-def _score(value: float, draws: list[float]) -> Score:
+def _score(value: float, draws: list[float], *, biased: bool) -> Score:
     low, high = np.nanpercentile(draws, [2.5, 97.5])
+    if biased:
+        low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
     return Score(value=value, low=float(low), high=float(high))

@@ -25,7 +25,7 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     verb.add_argument("--folds", type=int, default=5)
     verb.add_argument("--repeats", type=int, default=1, help="with other folds")
     verb.add_argument("--resume", action="store_true", help="go on; finished folds are kept")
-    options.add_validation_share(verb)
+    options.add_validation_share(verb, default=0.0)  # as `fit --all-pictures`, whose figures these become
     options.add_fit_settings(verb)
     verb.set_defaults(verb=_crossval)
 

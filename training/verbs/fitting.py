@@ -10,7 +10,6 @@ from training.affective_set import TEST_SHARE, split
 from training.fit import fit
 from training.pseudo_rate import Panel, of_both, of_others
 from training.run import Run
-from training.sources import load as load_source
 from training.verbs import options, reading
 from training.verbs.printing import OUT
 
@@ -35,10 +34,16 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
 
     verb = verbs.add_parser(
         "pseudo-rate",
-        parents=[pictures, device],
+        parents=[pictures, filters, device],
         help="a table of what the raters of another set would probably say of these pictures",
     )
-    verb.add_argument("--rated", nargs=2, required=True, metavar=("SOURCE", "PATH"), help="the other set")
+    verb.add_argument(
+        "--rated",
+        nargs=2,
+        required=True,
+        metavar=("SOURCE", "PATH"),
+        help="the other set; read and filtered by the options below, as `fit` is to read and filter it",
+    )
     verb.add_argument(
         "--teacher", action="append", required=True, help="a file that `teacher` made; may be repeated"
     )
@@ -89,7 +94,9 @@ def _teacher(chosen: argparse.Namespace) -> None:
 
 def _pseudo_rate(chosen: argparse.Namespace) -> None:
     kind, path = chosen.rated
-    others, rated = reading.whole_set(chosen), load_source(kind, Path(path))
+    others, rated = reading.whole_set(chosen), reading.other_set(chosen, kind, Path(path))
+    if chosen.own is not None:  # its raters are asked, too
+        others = reading.keep(others, chosen.min_agreement, chosen.top_classes)
     partition = split(rated, seed=chosen.seed)
     panel = Panel(
         [teacher.load(file) for file in chosen.teacher], side=chosen.side, precision=chosen.precision

@@ -18,19 +18,24 @@ def picture_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("source", choices=sorted(SOURCES), help="kind of database")
     options.add_argument("path", type=Path, help="its folder; for cap_d, its table")
-    options.add_argument(
-        "--skip-missing", action="store_true", help="leave out missing or unreadable pictures"
-    )
     options.add_argument("--name", help="of the pictures, for the card")
     options.add_argument("--terms", default=SourceOptions.terms, help="what the pictures' owners allow")
     options.add_argument("--citation", default=SourceOptions.citation, help="how to cite the pictures")
+    add_reading(options)
+    return options
+
+
+def add_reading(options: argparse.ArgumentParser) -> None:
+    """How to read a database's files."""
+    options.add_argument(
+        "--skip-missing", action="store_true", help="leave out missing or unreadable pictures"
+    )
     table = options.add_argument_group("cap_d tables")
     table.add_argument("--unit", choices=("auto", "fraction", "percent", "count"), default="auto")
     table.add_argument("--picture-column", help="of file names; the first column by default")
     table.add_argument("--raters-column", help="number of raters; n, raters or n_raters by default")
     table.add_argument("--group-column", help="pictures that must not be split apart")
     table.add_argument("--ignore-column", action="append", default=[], help="no emotion; may be repeated")
-    return options
 
 
 def filter_options() -> argparse.ArgumentParser:
@@ -56,13 +61,14 @@ def _device(name: str) -> torch.device:
         raise argparse.ArgumentTypeError(f"{name!r} is not cpu, cuda or cuda:N") from error
 
 
-def add_validation_share(verb: argparse.ArgumentParser) -> None:
+def add_validation_share(verb: argparse.ArgumentParser, default: float = VALIDATION_SHARE) -> None:
     """How many pictures choose the best epoch."""
     verb.add_argument(
         "--validation-share",
         type=float,
-        default=VALIDATION_SHARE,
-        help="of the pictures that are not for the test; with 0 the last epoch is the result",
+        default=default,
+        help="of the pictures that are not for the test; with 0 the last epoch is the result "
+        f"({default:g} by default)",
     )
 
 

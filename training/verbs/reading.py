@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,9 +15,11 @@ from training.affective_set import split
 from training.release import describe_split
 from training.sources import SourceOptions
 from training.sources import load as load_source
+from training.sources.options import NOT_STATED
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from app.card import Split
     from training.affective_set import AffectiveSet, Partition
@@ -40,7 +43,17 @@ def filtered(
 
 def whole_set(chosen: argparse.Namespace) -> AffectiveSet:
     """All pictures of the database."""
-    options = SourceOptions(
+    return load_source(chosen.source, chosen.path, _described(chosen))
+
+
+def other_set(chosen: argparse.Namespace, kind: str, path: Path) -> AffectiveSet:
+    """The filtered pictures of another database, read in the same way; names and terms are not its own."""
+    options = replace(_described(chosen), name=None, terms=NOT_STATED, citation=NOT_STATED)
+    return keep(load_source(kind, path, options), chosen.min_agreement, chosen.top_classes)
+
+
+def _described(chosen: argparse.Namespace) -> SourceOptions:
+    return SourceOptions(
         skip_missing=chosen.skip_missing,
         unit=chosen.unit,
         picture_column=chosen.picture_column,
@@ -51,7 +64,6 @@ def whole_set(chosen: argparse.Namespace) -> AffectiveSet:
         terms=chosen.terms,
         citation=chosen.citation,
     )
-    return load_source(chosen.source, chosen.path, options)
 
 
 def keep(whole: AffectiveSet, min_agreement: float | None, top_classes: int | None) -> AffectiveSet:
