@@ -197,13 +197,13 @@ def test_a_head_that_is_too_long_is_refused(client: httpx.Client, head: bytes) -
 LARGE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
-def reader_of_little(client: httpx.Client, asking: bytes = LARGE * 20) -> socket.socket:
-    """A connection that has asked for much, tens of megabytes if need be, with room for a few kilobytes."""
+def reader_of_little(client: httpx.Client) -> socket.socket:
+    """A connection that has asked for tens of megabytes, with room for a few kilobytes of them."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(20)
     connection.connect((client.base_url.host, client.base_url.port or 80))
-    connection.sendall(asking)
+    connection.sendall(LARGE * 20)
     return connection
 
 
@@ -227,16 +227,14 @@ def test_a_client_that_never_reads_is_cut_off_while_others_are_served(client: ht
     assert turned_away(client) == {"slow_reading": 1}
 
 
-def test_unread_answers_have_a_bound_and_the_oldest_goes_first(base_settings: Settings) -> None:
-    limits = {"unread_memory_bytes": 400_000}
+def test_unread_answers_have_a_bound(base_settings: Settings) -> None:
+    limits = {"unread_memory_bytes": 300_000}  # each of them makes uvicorn hold between 64 and 128 KiB
     with service(base_settings.model_copy(update=limits)) as client, ExitStack() as open_ones:
-        whole = len(client.get("/openapi.json").content)
-        asking = b"GET /openapi.json HTTP/1.1\r\nHost: test\r\n\r\n"
-        readers = [open_ones.enter_context(closing(reader_of_little(client, asking))) for _ in range(8)]
+        readers = [open_ones.enter_context(closing(reader_of_little(client))) for _ in range(6)]
         wait_until(lambda: turned_away(client).get("slow_reading", 0) >= 1)
         assert client.post("/predict", content=plain()).status_code == 200
-        assert read_until_reset(readers[0]) < whole
-        assert readers[-1].recv(65536)
+        whole = len(client.get(LARGE.split()[1].decode()).content)
+        assert any(read_until_reset(each) < 20 * whole for each in readers)
 
 
 def test_a_client_that_reads_slowly_is_borne_with(client: httpx.Client) -> None:
