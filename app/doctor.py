@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import platform
@@ -22,6 +23,7 @@ from PIL import features
 from app.checkpoint import CheckpointError, judge
 from app.cpus import available_cpus
 from app.devices import choose_devices
+from app.keys import Keys, KeysError
 from app.memory import available_memory
 from app.offline.loading import Loaded, load
 from app.offline.pictures import gist
@@ -85,6 +87,8 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield check_forward_pass(loaded)
         yield from _gpu_memory(loaded)
     yield check_memory(settings, available_memory())
+    if settings.keys_file is not None:
+        yield _keys(settings.keys_file)
     yield _port(settings)
 
 
@@ -209,6 +213,15 @@ def check_memory(settings: Settings, available: int | None) -> Check:
     return Check("memory", State.FAIL if available < one_picture else State.WARN, found, change)
 
 
+def _keys(path: Path) -> Check:
+    try:
+        Keys(path)
+    except KeysError as error:
+        change = "let the service's user read it, and write it with the lines of `deepemotion key NAME`"
+        return Check("keys", State.FAIL, str(error), change)
+    return Check("keys", State.OK, f"{path} can be read")
+
+
 def _port(settings: Settings) -> Check:
     where = f"{settings.host}:{settings.port}"
     try:
@@ -229,9 +242,11 @@ def _port(settings: Settings) -> Check:
 def _is_served_there(settings: Settings) -> bool:
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared
     try:
-        with urllib.request.urlopen(f"http://{host}:{settings.port}/healthz", timeout=2) as answer:
+        # A proxy of the environment cannot reach what listens here.
+        directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with directly.open(f"http://{host}:{settings.port}/healthz", timeout=2) as answer:
             return bool(json.load(answer) == {"status": "alive"})
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 

@@ -17,7 +17,7 @@ if [ $# -eq 0 ]; then
 fi
 cd "$(dirname "$0")/.."
 "$uv" pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
-    --python-version 3.11 --python-platform linux --constraint deploy/torch_version.txt \
+    --extra tracing --python-version 3.11 --python-platform linux --constraint deploy/torch_version.txt \
     --no-emit-package torch --custom-compile-command "make lock" \
     --output-file deploy/requirements.lock "$@" pyproject.toml deploy/build.in
 if grep -E '^(nvidia|triton|cuda)' deploy/requirements.lock; then

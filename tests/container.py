@@ -120,7 +120,7 @@ def check_container(compose: list[str], environment: dict[str, str]) -> None:
     limits = facts["HostConfig"]
     assert limits["ReadonlyRootfs"]
     assert limits["Memory"] == limits["MemorySwap"] > 0
-    assert limits["PidsLimit"] == 256
+    assert limits["PidsLimit"] == 4096
     assert list(limits["Tmpfs"]) == ["/tmp"]  # noqa: S108 - of the container
     assert ask("sh", "-c", "echo x > /tmp/new && rm /tmp/new").returncode == 0  # and nowhere else
     (binding,) = limits["PortBindings"]["8000/tcp"]

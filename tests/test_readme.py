@@ -151,7 +151,8 @@ def test_the_table_is_one(tmp_path: Path) -> None:
 def test_the_training_block_ends_in_a_service_that_answers(tmp_path: Path) -> None:
     """With thirty tiny pictures and random start weights, so that it takes seconds."""
     (block,) = TRAINING
-    install, *training, start = block.splitlines()
+    apart, install, *training, start = block.splitlines()
+    assert apart == "python3 -m venv .venv/training && . .venv/training/bin/activate"
     assert install == "python -m pip install -e '.[training]'"  # what the tests run in
     drawn = draw_folder(tmp_path / "images")
     rows = [

@@ -22,7 +22,9 @@ def card(*, json: AsJson = False, checkpoint: Checkpoint = None) -> None:
 
         from app.loading import load
 
-        loaded = load(settings.checkpoint, torch.device("cpu"), precision=settings.precision)
+        # Half precision is for GPUs; what the card says is the same in every precision.
+        precision = "float32" if settings.precision == "float16" else settings.precision
+        loaded = load(settings.checkpoint, torch.device("cpu"), precision=precision)
     if json:
         card = loaded.card.model_dump(mode="json")
         print_json(

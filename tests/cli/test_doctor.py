@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli.common import ExitCode
+from app.keys import line_of, new_key
 
 if TYPE_CHECKING:
     import httpx
@@ -75,6 +81,44 @@ def test_a_port_that_another_program_has_fails(deepemotion: Deepemotion) -> None
         ran = deepemotion("doctor", "--port", port)
     assert ran.exit_code == ExitCode.FAILED
     assert f"127.0.0.1:{port}: Address already in use" in ran.stdout
+
+
+def test_a_port_that_something_without_http_has_fails(deepemotion: Deepemotion) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def greet() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-x\r\n")
+
+        greeting = threading.Thread(target=greet)
+        greeting.start()
+        ran = deepemotion("doctor", "--port", other.getsockname()[1])
+        greeting.join()
+    assert ran.exit_code == ExitCode.FAILED
+    assert "Address already in use" in ran.stdout
+
+
+def test_keys_that_cannot_be_read_fail(
+    deepemotion: Deepemotion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEEPEMOTION_KEYS_FILE", str(tmp_path / "keys"))
+    assert checks(deepemotion)["keys"]["state"] == "fail"
+    (tmp_path / "keys").write_text(line_of("alice", new_key()), "utf-8")
+    assert checks(deepemotion)["keys"]["state"] == "ok"
+
+
+def test_a_proxy_is_not_asked_for_this_machine(
+    deepemotion: Deepemotion, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert checks(deepemotion, "--port", client.base_url.port)["port"]["state"] == "ok"
+    text = (Path(__file__).parents[2] / "Dockerfile").read_text("utf-8").replace("\\\n", "")
+    (health,) = re.findall(r"^HEALTHCHECK .*? CMD (.*)$", text, re.MULTILINE)
+    _, *asking = json.loads(health)
+    asking[-1] = asking[-1].replace(":8000/", f":{client.base_url.port}/")
+    subprocess.run([sys.executable, *asking], check=True)
 
 
 def test_a_port_that_the_service_has_is_fine(deepemotion: Deepemotion, client: httpx.Client) -> None:

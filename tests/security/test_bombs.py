@@ -19,6 +19,8 @@ from tests.pictures import encoded, noise, png_bomb, png_chunk, png_file
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is read from /proc")
+
 MEBIBYTE = 1024 * 1024
 LIMIT = 4_000_000
 PROMISED = 14 * LIMIT

@@ -17,6 +17,8 @@ MEBIBYTE = 1024 * 1024
 ROOM = 96 * MOST_VALUES + 64 * MEBIBYTE
 """What the limits of `app.api.tensors` allow, and the interpreter's own moves."""
 TOO_LARGE = "refused: the JSON is too large; send pictures as files, or as binary data"
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is read from /proc")
+
 LARGE = 20_000_000
 PIXELS = b'{"inputs":[{"name":"pixels","shape":[1,75,75,3],"datatype":"UINT8","data":['
 
