@@ -33,20 +33,17 @@ def test_every_container_is_hardened(path: str, name: str) -> None:
     assert all(mount.endswith(":ro") for mount in service.get("volumes", []))
     assert all(port.startswith("${DEEPEMOTION_PUBLISH:-127.0.0.1}:") for port in service.get("ports", []))
     assert not {"privileged", "cap_add", "devices", "pid", "network_mode", "user"} & service.keys()
-    grace = int(
-        service["stop_grace_period"].removeprefix("${DEEPEMOTION_GRACE:-").rstrip("}").removesuffix("s")
-    )
-    assert grace > Settings.model_fields["drain_seconds"].default
+    (grace,) = re.findall(r"(\d+)s", service["stop_grace_period"])
+    assert int(grace) > Settings.model_fields["drain_seconds"].default
 
 
 @pytest.mark.parametrize(("path", "name"), [each for each in SERVICES if each[1] != "nginx"])
 def test_every_setting_of_the_shell_reaches_the_service(path: str, name: str) -> None:
     service: dict[str, Any] = COMPOSE[path][name]
     fixed = {"host", "port", "device"}  # where it listens is the image's, and compose publishes it
-    passed = {key.removeprefix("DEEPEMOTION_").lower() for key in service["environment"]}
-    by_nginx = (
-        {"max_batch_bytes", "explain_seconds"} if "nginx" in path else set()
-    )  # its own figures fit them
+    prefix = "DEEPEMOTION_"
+    passed = {key.removeprefix(prefix).lower() for key in service["environment"] if key.startswith(prefix)}
+    by_nginx = {"max_batch_bytes", "explain_seconds"} if "nginx" in path else set()  # its figures fit them
     assert passed - {"device"} == set(Settings.model_fields) - fixed - by_nginx
     own = {"DEEPEMOTION_DEVICE", "DEEPEMOTION_TRUSTED_PROXIES"}
     for key, value in service["environment"].items():

@@ -13,10 +13,9 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "deploy/requirements.lock").read_text("utf-8")
 TORCH = Requirement((ROOT / "deploy/torch_version.txt").read_text("utf-8").strip())
-ASKED = [
-    Requirement(line)
-    for line in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
-]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+ASKED = [Requirement(line) for line in PROJECT["dependencies"]]
+TRACING = [Requirement(line) for line in PROJECT["optional-dependencies"]["tracing"]]
 
 
 def entries(lock: str) -> dict[str, tuple[Version, list[str]]]:
@@ -42,6 +41,11 @@ def missing(asked: list[Requirement], lock: str) -> list[str]:
 
 def test_all_that_pyproject_asks_for_is_locked_within_its_range() -> None:
     assert missing([each for each in ASKED if each.name != "torch"], LOCK) == []
+
+
+def test_the_image_can_send_the_traces_that_compose_lets_through() -> None:
+    assert "DEEPEMOTION_TRACES:" in (ROOT / "docker-compose.yml").read_text("utf-8")
+    assert missing(TRACING, LOCK) == []
 
 
 FIXED = {"pillow": "12.3.0", "python-multipart": "0.0.31", "starlette": "1.3.1"}
