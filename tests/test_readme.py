@@ -185,6 +185,16 @@ def test_the_training_block_ends_in_a_service_that_answers(tmp_path: Path) -> No
     assert answer["model"]["sha256"] == load(tmp_path / path, torch.device("cpu")).sha256
 
 
+def test_how_good_it_is_said_to_be_is_what_the_card_says() -> None:
+    card = (ROOT / "models" / "emotion6.md").read_text("utf-8")
+    (row,) = re.findall(r"^\| accuracy_when_clear_and_common \|(.*)$", card, re.MULTILINE)
+    value, low, high, _, majority, _, raters = (float(each) for each in re.findall(r"\d\.\d+", row))
+    told = re.findall(r"(\d+) %|\((\d+) to (\d+) %\)", README[README.index("## How good is it?") :])
+    assert [int(each) for match in told for each in match if each] == [
+        round(100 * figure) for figure in (value, low, high, majority, raters)
+    ]
+
+
 def test_every_link_leads_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):

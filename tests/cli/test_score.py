@@ -80,7 +80,8 @@ def test_the_same_table_as_parquet(deepemotion: Deepemotion, pictures: Path, che
         for name in (*LABELS, "entropy"):
             assert row[name] == pytest.approx(float(same[name]), abs=1e-7)
     sha256 = sha256_of(checkpoint_path).encode()
-    assert table.schema.metadata == {b"model": b"tiny@0.0.1", b"model_sha256": sha256}
+    about = {b"model": b"tiny@0.0.1", b"model_sha256": sha256, b"precision": b"float32"}
+    assert table.schema.metadata == about
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
