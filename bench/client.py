@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import cast
 
 from httptools import HttpParserError, HttpResponseParser
 
@@ -93,8 +94,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Requests can be sent."""
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - of a socket
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's own classes have no such base
 
     def data_received(self, data: bytes) -> None:
         """Some of the answer."""
