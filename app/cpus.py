@@ -5,9 +5,25 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 CGROUPS = Path("/sys/fs/cgroup")
 NODES = Path("/sys/devices/system/node")
+
+
+SPINS = 10_000
+"""Turns that one of GNU OpenMP's threads waits in before it sleeps; by itself it takes 300,000. Where another
+process wants the same processor, each of those is taken from the thread that is waited for, many times a
+gradient: ``python -m bench.neighbour`` measures it."""
+
+
+def spin_briefly(environment: MutableMapping[str, str]) -> None:
+    """Say so to OpenMP, unless somebody has said how to wait. It asks once, when torch is imported."""
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & environment.keys():
+        environment["GOMP_SPINCOUNT"] = str(SPINS)
 
 
 def allowed_cpus() -> frozenset[int]:

@@ -16,6 +16,8 @@ code  meaning
 Whatever needs torch is imported within the verbs, so that help and shell completion answer at once.
 """
 
+import os
+
 import typer
 
 from app.cli.card import card
@@ -25,6 +27,7 @@ from app.cli.key import key
 from app.cli.predict import predict
 from app.cli.score import score
 from app.cli.serve import serve
+from app.cpus import spin_briefly
 
 EPILOG = (
     "Exit codes: 0 all is done; 1 some pictures or checks failed; 2 wrong usage, settings or output; "
@@ -53,4 +56,5 @@ for _verb in (serve, predict, explain, score, card, doctor, key):
 
 def main() -> None:
     """Entry point."""
+    spin_briefly(os.environ)
     cli()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,3 +84,29 @@ def test_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpus.sockets(tmp_path) == (frozenset({2, 3}), frozenset({4}))
     monkeypatch.setattr(cpus, "allowed_cpus", lambda: frozenset({2, 9}))  # one that no node names
     assert cpus.sockets(tmp_path) == (frozenset({2, 9}),)
+
+
+def test_openmp_s_threads_wait_briefly_unless_somebody_has_said_how() -> None:
+    said: list[dict[str, str]] = [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}]
+    for environment in said:
+        cpus.spin_briefly(environment)
+    assert said == [
+        {"GOMP_SPINCOUNT": str(cpus.SPINS)},
+        {"GOMP_SPINCOUNT": "7"},
+        {"OMP_WAIT_POLICY": "active"},
+    ]
+
+
+def test_it_is_said_before_torch_is_there() -> None:
+    program = (
+        "import os, sys\n"
+        "from app import cli\n"
+        "cli.cli = lambda: print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])\n"
+        "cli.main()"
+    )
+    said_already = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+    clean = {name: value for name, value in os.environ.items() if name not in said_already}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=clean, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["False", str(cpus.SPINS)]
