@@ -74,7 +74,7 @@ class CrossValidated(BaseModel):
     labels: tuple[str, ...]
     split: Split
     settings: dict[str, Any]
-    validation_share: float
+    validation_share: float = VALIDATION_SHARE  # where nothing is written, it was this
     commands: tuple[str, ...]
     temperature: float
     abstain: Abstain

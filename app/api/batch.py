@@ -1,7 +1,7 @@
 """``POST /v1/predict/batch``: several pictures in one form; each is answered, or fails, alone."""
 
-import asyncio
 import time
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -27,6 +27,7 @@ from app.api.refusals import (
     UnsupportedMediaType,
 )
 from app.api.schemas import BatchResponse, OnePicture
+from app.api.together import together
 from app.api.upload import read_uploads
 from app.engine import EngineStopped, Kind, Model, QueueFull
 from app.tracing import on_device
@@ -48,7 +49,6 @@ _WHOLE = (
     RequestValidationError,
 )
 """What fails the request as a whole; everything else fails one picture."""
-_AT_ONCE = 2  # one batch on the device, and the next being decoded
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "a prediction or a problem for each picture",
@@ -85,34 +85,11 @@ async def predict_batch(
         uploads = await read_uploads(request, service.settings, take)
         began = time.monotonic()
         owe(request, service, PREDICTION * (len(uploads) - 1))
-        work = _answer_all(request, service, model, uploads, deadline=began + seconds, top_k=top_k)
+        one = partial(_answer, request, service, model, deadline=began + seconds, top_k=top_k)
+        work = together(one, uploads, batch=service.settings.max_batch)
         results = await while_connected(request, work)
     response.headers.update(server_timing(total=time.monotonic() - began))
     return BatchResponse(results=results, model=model_name(model), request_id=request_id)
-
-
-async def _answer_all(
-    request: Request,
-    service: Service,
-    model: Model,
-    uploads: list[bytes],
-    *,
-    deadline: float,
-    top_k: int | None,
-) -> list[OnePicture]:
-    """All at once but for `_AT_ONCE` batches of the engine: a long form leaves room for others."""
-    room = asyncio.Semaphore(_AT_ONCE * service.settings.max_batch)
-
-    async def one(upload: bytes) -> OnePicture:
-        async with room:
-            return await _answer(request, service, model, upload, deadline=deadline, top_k=top_k)
-
-    try:
-        async with asyncio.TaskGroup() as group:  # what fails the whole form ends the others
-            tasks = [group.create_task(one(upload)) for upload in uploads]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 async def _answer(

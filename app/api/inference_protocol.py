@@ -3,7 +3,6 @@
 Specification: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
 """
 
-import asyncio
 import time
 from functools import partial
 from typing import Annotated, Any
@@ -32,6 +31,7 @@ from app.api.protocol_answers import (
 from app.api.rates import PREDICTION, owe, spend
 from app.api.refusals import BadInference, BodyTooLarge, BodyTooSlow, Busy, NotReady, UnknownModel
 from app.api.tensors import IMAGE, PIXELS, Asked, read
+from app.api.together import together
 from app.api.upload import read_body
 from app.engine import (
     DeadlinePassed,
@@ -47,8 +47,6 @@ from app.picture import BrokenPicture, EmptyPicture, Pixels, TooManyPixels, Unsu
 from app.tracing import on_device
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-
-_AT_ONCE = 2  # as in a batch of files
 
 
 _INFER = (
@@ -224,27 +222,20 @@ async def infer(
 async def _predict(
     request: Request, service: Service, model: Model, asked: Asked, deadline: float
 ) -> list[Prediction]:
-    room = asyncio.Semaphore(_AT_ONCE * service.settings.max_batch)
     pictures: list[bytes | Pixels] = [*(asked.files or ()), *(() if asked.pixels is None else asked.pixels)]
 
     owe(request, service, PREDICTION * (len(pictures) - 1))
 
     async def one(picture: bytes | Pixels) -> Prediction:
-        async with room:
-            with service.engine.place(Kind.PREDICTION, deadline=deadline, left=ClientDisconnect):
-                if isinstance(picture, bytes):
-                    received = await receive(request, service, model, picture, deadline=deadline)
-                    picture = received.pixels
-                prediction = await service.engine.predict(model, picture, deadline=deadline)
-                on_device(prediction.queue_seconds, prediction.infer_seconds)
-                return prediction
+        with service.engine.place(Kind.PREDICTION, deadline=deadline, left=ClientDisconnect):
+            if isinstance(picture, bytes):
+                received = await receive(request, service, model, picture, deadline=deadline)
+                picture = received.pixels
+            prediction = await service.engine.predict(model, picture, deadline=deadline)
+            on_device(prediction.queue_seconds, prediction.infer_seconds)
+            return prediction
 
-    try:
-        async with asyncio.TaskGroup() as group:  # the first to fail ends the others
-            tasks = [group.create_task(one(picture)) for picture in pictures]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in tasks]
+    return await together(one, pictures, batch=service.settings.max_batch)
 
 
 def _answer(model: Model, asked: Asked, predictions: list[Prediction]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Workers:
         except TimeoutError as error:
             raise DeadlinePassed("the deadline passed before the picture was decoded or drawn") from error
         finally:
-            if job.cancelled() or job.cancel():
+            if job.cancel():  # or was it already
                 left.clear()
 
     def close(self) -> None:

@@ -21,12 +21,6 @@ def picture_options() -> argparse.ArgumentParser:
     options.add_argument("--name", help="of the pictures, for the card")
     options.add_argument("--terms", default=SourceOptions.terms, help="what the pictures' owners allow")
     options.add_argument("--citation", default=SourceOptions.citation, help="how to cite the pictures")
-    add_reading(options)
-    return options
-
-
-def add_reading(options: argparse.ArgumentParser) -> None:
-    """How to read a database's files."""
     options.add_argument(
         "--skip-missing", action="store_true", help="leave out missing or unreadable pictures"
     )
@@ -36,6 +30,7 @@ def add_reading(options: argparse.ArgumentParser) -> None:
     table.add_argument("--raters-column", help="number of raters; n, raters or n_raters by default")
     table.add_argument("--group-column", help="pictures that must not be split apart")
     table.add_argument("--ignore-column", action="append", default=[], help="no emotion; may be repeated")
+    return options
 
 
 def filter_options() -> argparse.ArgumentParser:
