@@ -22,7 +22,7 @@ from bench.servers import OURS, Server, running
 from bench.spread import Spread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 KIND = "0.3 MP"
 ROUNDS = 3
@@ -111,6 +111,22 @@ def _faults(pid: int) -> int:
     return int(after_name[7])
 
 
+def in_turns(cases: Sequence[Case], rounds: int) -> Iterator[Case]:
+    """Each case in each round, another one begins each time."""
+    for turn in range(rounds):
+        shift = turn % len(cases)
+        for case in (*cases[shift:], *cases[:shift]):
+            progress(f"round {turn + 1} of {rounds}: {case.name}")
+            yield case
+
+
+def circumstances_of(began: float, others: Sequence[float]) -> list[str]:
+    """What a reader must know of a run of the service since `began`, a value of `time.monotonic`."""
+    versions = {name: machine.version(OURS.python, name) for name in ("torch", "onnxruntime", OURS.package)}
+    known = {"Python": platform.python_version(), **versions}
+    return circumstances(known, minutes=(time.monotonic() - began) / 60, others=others)
+
+
 def section(found: Mapping[str, Sequence[Footprint]]) -> str:
     """In Markdown, with the verdict."""
     rows = []
@@ -153,18 +169,11 @@ def main() -> None:
     jpeg = pictures.make(KIND, 0)
     found: dict[str, list[Footprint]] = {case.name: [] for case in CASES}
     others = []
-    for turn in range(options.rounds):
-        watch, shift = machine.Watch(), turn % len(CASES)
-        for case in (*CASES[shift:], *CASES[:shift]):
-            progress(f"round {turn + 1} of {options.rounds}: {case.name}")
-            found[case.name].append(measure(case, jpeg, threads))
+    for case in in_turns(CASES, options.rounds):
+        watch = machine.Watch()
+        found[case.name].append(measure(case, jpeg, threads))
         others.append(watch.taken().others)
-    versions = {name: machine.version(OURS.python, name) for name in ("torch", "onnxruntime", OURS.package)}
-    facts = circumstances(
-        {"Python": platform.python_version(), **versions},
-        minutes=(time.monotonic() - began) / 60,
-        others=others,
-    )
+    facts = circumstances_of(began, others)
     facts.append(
         f"{threads} threads; {PREDICTIONS} predictions, then {EXPLANATIONS} quick explanations of a picture "
         f"of {KIND}, one after the other, in each of {options.rounds} rounds. Medians; brackets hold the "

@@ -10,7 +10,6 @@ that does nothing but count, so one of the processors has to be shared.
 from __future__ import annotations
 
 import argparse
-import platform
 import subprocess
 import sys
 import time
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from app.cpus import available_cpus
 from bench import machine, pictures
-from bench.footprint import KIND, MILLI, Case, seconds
-from bench.report import bullets, circumstances, progress, replace_section, table
+from bench.footprint import KIND, MILLI, Case, circumstances_of, in_turns, seconds
+from bench.report import bullets, progress, replace_section, table
 from bench.servers import OURS, running
 from bench.spread import Spread
 
@@ -95,18 +94,8 @@ def main() -> None:
     threads, began = available_cpus(), time.monotonic()
     jpeg = pictures.make(KIND, 0)
     found: Found = {}
-    others = []
-    for turn in range(options.rounds):
-        shift = turn % len(CASES)
-        for case in (*CASES[shift:], *CASES[:shift]):
-            progress(f"round {turn + 1} of {options.rounds}: {case.name}")
-            others.append(measure(case, jpeg, threads, found))
-    versions = {name: machine.version(OURS.python, name) for name in ("torch", "onnxruntime", OURS.package)}
-    facts = circumstances(
-        {"Python": platform.python_version(), **versions},
-        minutes=(time.monotonic() - began) / 60,
-        others=others,
-    )
+    others = [measure(case, jpeg, threads, found) for case in in_turns(CASES, options.rounds)]
+    facts = circumstances_of(began, others)
     facts.append(
         f"{threads} threads; {PREDICTIONS} predictions and {EXPLANATIONS} quick explanations of a picture of "
         f"{KIND}, one after the other, in each of {options.rounds} rounds. Medians; brackets hold the 10th "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models.inception import Inception3
 
+from app.checkpoint import CHECKSUMS
 from tests.training.drawing import scene
 from training.affective_set import AffectiveSet, Partition
 from training.sources import SourceOptions, load
@@ -104,3 +106,10 @@ def write_start_weights(path: Path) -> Path:
     meta = {"mean": "0.5", "std": "0.5", "count_border": "true", "provenance": "random, for tests"}
     save_file(state, path, metadata=meta)
     return path
+
+
+def copied_alone(checkpoint: Path, folder: Path) -> Path:
+    """A copy of a checkpoint with its digest, and nothing else of what lies beside it."""
+    for name in (checkpoint.name, CHECKSUMS):
+        shutil.copy(checkpoint.with_name(name), folder / name)
+    return folder / checkpoint.name

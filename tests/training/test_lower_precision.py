@@ -12,10 +12,10 @@ import torch
 
 from app import loading
 from app.card import Quantised
-from app.checkpoint import CHECKSUMS, CheckpointError, judge, judging, load_torchscript
+from app.checkpoint import CheckpointError, judge, judging, load_torchscript
 from app.halved import HALF_SUFFIX, in_half
 from app.loading import load
-from tests.training.colours import colour_set, scenes
+from tests.training.colours import colour_set, copied_alone, scenes
 from training.__main__ import main
 from training.affective_set import Partition
 from training.checksums import list_digest
@@ -33,10 +33,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def path(released: Path, colour_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with what half precision changes beside it."""
-    folder = tmp_path_factory.mktemp("halved")
-    for name in (released.name, CHECKSUMS):
-        shutil.copy(released.with_name(name), folder / name)
-    path = folder / released.name
+    path = copied_alone(released, tmp_path_factory.mktemp("halved"))
     assert main(["halve", "image_folder", str(colour_folder), str(path), "--device", "cpu"]) == 0
     return path
 

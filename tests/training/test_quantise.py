@@ -10,12 +10,12 @@ import torch
 from fastapi.testclient import TestClient
 
 from app.card import Quantised
-from app.checkpoint import CHECKSUMS, CheckpointError, judge, load_torchscript
+from app.checkpoint import CheckpointError, judge, load_torchscript
 from app.compiled import INT8_SUFFIX
 from app.loading import load
 from app.main import create_app
 from app.settings import Settings
-from tests.training.colours import colour_set, scenes
+from tests.training.colours import colour_set, copied_alone, scenes
 from training.__main__ import main
 from training.affective_set import Partition
 from training.checksums import list_digest
@@ -32,10 +32,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def path(released: Path, colour_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with its graph in 8-bit integers beside it."""
-    folder = tmp_path_factory.mktemp("quantised")
-    for name in (released.name, CHECKSUMS):
-        shutil.copy(released.with_name(name), folder / name)
-    path = folder / released.name
+    path = copied_alone(released, tmp_path_factory.mktemp("quantised"))
     assert main(["quantise", "image_folder", str(colour_folder), str(path), "--pictures", "8"]) == 0
     return path
 
