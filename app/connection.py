@@ -1,10 +1,15 @@
-"""One client's connection: uvicorn's, with the five limits that uvicorn lacks.
+"""One client's connection: uvicorn's, with the six limits that uvicorn lacks.
 
-uvicorn waits for the head of a request for ever, waits for ever for a client to read its answer, and takes
-any number of connections, with any number of answers that nobody reads. A client that sends one byte of a
-head a minute, or never reads, on each of thousands of connections, would take every file that the process
-may open (Slowloris), or all of its memory. And it parses a body in chunks of one byte each for as long as
-they come, in which time nobody else is served. Bodies have their own deadline, in `app.api.upload`.
+uvicorn waits for the head of a request for ever and reads all of it, however long, waits for ever for a
+client to read its answer, and takes any number of connections, with any number of answers that nobody reads.
+A client that sends one byte of a head a minute, or never reads, on each of thousands of connections, would
+take every file that the process may open (Slowloris), or all of its memory. And it reads a body in chunks of
+one byte each for as long as they come, in which time nobody else is served. Bodies have their own deadline,
+in `app.api.upload`.
+
+Its parser is llhttp (httptools), since one that is written in Python takes a fifth of the event loop's time
+when most requests are refused. What llhttp lets through and nobody should send is refused here; and a request
+that offers another protocol, as the first of Java's client does, is read as if it did not.
 """
 
 from __future__ import annotations
@@ -13,9 +18,9 @@ import uuid
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import h11
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.exceptions import HTTPException
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.headers import SECURITY
 from app.api.problems import problem_response
@@ -27,37 +32,20 @@ if TYPE_CHECKING:
     from app.metrics import Metrics
     from app.settings import Settings
 
+_LONGEST_HEAD = 64 * 1024
 _READ_AT_LEAST = 16 * 1024
 """Bytes of an answer that a client has to read within each `write_seconds`."""
 _FEW_CHUNKS = 1000
 _SMALL_CHUNK = 256
-"""Bytes. A chunk takes h11 the time of thousands of bytes, however small it is, so beyond a few chunks they
-must be so large on average; HTTP libraries make them of kilobytes."""
+"""Bytes. A chunk takes several calls of Python, however small it is, so beyond a few chunks they must be so
+large on average; HTTP libraries make them of kilobytes."""
 
 
-class _Parser(h11.Connection):
-    """h11's parser of HTTP, which refuses a body of crumbs."""
-
-    _chunks = _bytes = 0
-
-    def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
-        """What h11 makes of the bytes that have come.
-
-        Raises:
-            RemoteProtocolError: it is not HTTP, or a body in more chunks than it needs.
-        """
-        event = super().next_event()
-        if isinstance(event, h11.Request):
-            self._chunks = self._bytes = 0
-        elif isinstance(event, h11.Data):
-            self._chunks += event.chunk_end
-            self._bytes += len(event.data)
-            if self._chunks > _FEW_CHUNKS and self._bytes < self._chunks * _SMALL_CHUNK:
-                raise h11.RemoteProtocolError("the chunks of the body are too small")
-        return event
+class NotHttp(Exception):
+    """What the parser lets through and we do not; raised within it, it comes out as `HttpParserError`."""
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """Closes itself when a head or the reading of an answer takes too long, or when there are too many."""
 
     head_seconds: ClassVar[float]
@@ -66,6 +54,11 @@ class Connection(H11Protocol):
     most_unread: ClassVar[int]
     metrics: ClassVar[Metrics]
 
+    _in_head = _broken = False
+    _head = 0  # bytes of the head, and of trailers, that have been told by the parser
+    _within = 0  # bytes of all that came while a head was being read, of which it may have told nothing yet
+    _chunks = _body = 0
+
     _deadline: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
     _unread_since: float = 0.0
@@ -73,7 +66,6 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first head is due from now on."""
         super().connection_made(transport)
-        self.conn = _Parser(h11.SERVER)
         if len(self.connections) > self.most:
             self._turn_away("too_many", TooManyConnections("the service has as many connections as it takes"))
             return
@@ -81,11 +73,75 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """A later head is due from its first byte on; before that, uvicorn's keep-alive limit counts."""
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._stop_waiting()
-        elif self._deadline is None:
-            self._expect_head()
+        if self._broken:
+            return
+        if self._in_head:
+            self._within += len(data)
+            if self._within > _LONGEST_HEAD:
+                self._not_http()
+                return
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError:
+            self._not_http()
+        else:
+            if self._idle:
+                self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_head = True
+        self._head = self._within = self._chunks = self._body = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's target."""
+        self._lengthen(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; those after a body are not kept, since the application may have looked already."""
+        self._lengthen(len(name) + len(value) + len(b": \r\n"))
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole.
+
+        Raises:
+            NotHttp: it is of another version than 1.0 and 1.1, does not name one host, or wants a tunnel.
+        """
+        self._in_head = False
+        self._stop_waiting()
+        version = self.parser.get_http_version()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if version not in {"1.0", "1.1"} or hosts > 1 or (version == "1.1" and not hosts):
+            raise NotHttp
+        if self.parser.get_method() == b"CONNECT":
+            raise NotHttp
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._body += len(body)
+        super().on_body(body)
+
+    def on_chunk_complete(self) -> None:
+        """The end of one chunk of a body whose length was not announced.
+
+        Raises:
+            NotHttp: they are crumbs.
+        """
+        self._chunks += 1
+        if self._chunks > _FEW_CHUNKS and self._body < self._chunks * _SMALL_CHUNK:
+            raise NotHttp
+
+    def on_message_complete(self) -> None:
+        """The end of the body, unless the parser believes that another protocol begins."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is due any more."""
@@ -103,33 +159,63 @@ class Connection(H11Protocol):
         """What is written need not be read yet, and closing would wait for that."""
         super().on_response_complete()
         self._expect_reading()
+        if self._in_head and not self.transport.is_closing():
+            self._expect_head()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours says it as every other error is said
-        """What is not HTTP is answered with a problem, as every other mistake."""
+    @property
+    def _idle(self) -> bool:
+        """Whether every request whose head has come is answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            offered = {b"upgrade", b"http2-settings"}
+            kept = [b"%s: %s\r\n" % header for header in self.headers if header[0] not in offered]
+            first = b"%s %s HTTP/%s\r\n" % (
+                self.parser.get_method(),
+                self.url,
+                self.parser.get_http_version().encode(),
+            )
+            self.parser = HttpRequestParser(self)
+            self._parse(b"".join([first, *kept, b"\r\n", data[upgrade.args[0] :]]))
+
+    def _lengthen(self, size: int) -> None:
+        self._head += size
+        if self._head > _LONGEST_HEAD:
+            raise NotHttp
+
+    def _not_http(self) -> None:
+        self._broken = True
         self._turn_away("not_http", HTTPException(400))
 
     def _turn_away(self, reason: str, error: Exception) -> None:
-        """Answer with a problem what never becomes a request, and close."""
+        """Answer with a problem what never becomes a request, or not a whole one, and close."""
         self.metrics.turned_away.labels(reason).inc()
-        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:  # an answer has begun, so none fits
-            self.transport.close()
-            return
+        if not self._idle:
+            if self.cycle.response_started or not self.cycle.more_body:
+                self.cycle.keep_alive = False  # the answer that comes, or has begun, is the last
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.pipeline:  # earlier requests wait for theirs, for which the problem would be taken
+                self.transport.close()
+                return
         request_id = uuid.uuid4().hex
         problem = problem_response(error, request_id)
         headers = [*problem.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
         headers += [(name.lower().encode(), value.encode()) for name, value in SECURITY.items()]
         status = HTTPStatus(problem.status_code)
-        for event in (
-            h11.Response(status_code=status, headers=headers, reason=status.phrase.encode()),
-            h11.Data(data=bytes(problem.body)),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
+        first = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(first + lines + b"\r\n" + bytes(problem.body))
         self.transport.close()
         self._expect_reading()
 
     def _expect_head(self) -> None:
-        self._deadline = self.loop.call_later(self.head_seconds, self._give_up)
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.head_seconds, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
@@ -138,7 +224,7 @@ class Connection(H11Protocol):
 
     def _give_up(self) -> None:
         self._deadline = None
-        if self.conn.their_state is h11.IDLE:
+        if self._idle:
             self.metrics.turned_away.labels("slow_head").inc()
             self.transport.close()
 

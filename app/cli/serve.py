@@ -48,6 +48,7 @@ def serve(
         host=settings.host,
         port=settings.port,
         http=connection_class(settings, app.state.metrics),
+        ws="none",
         log_config=None,
         log_level=settings.log_level,
         access_log=False,  # the service writes its own line for each request

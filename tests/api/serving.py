@@ -38,7 +38,7 @@ def serving(
     app: FastAPI, settings: Settings | None = None, *, wait_for_warmth: bool = True
 ) -> Iterator[httpx.Client]:
     """Run an application under uvicorn and yield a client of it; with settings, within their limits."""
-    http = connection_class(settings, app.state.metrics) if settings is not None else "h11"
+    http = connection_class(settings, app.state.metrics) if settings is not None else "httptools"
     proxies = proxy_options(settings) if settings is not None else {}
     config = uvicorn.Config(
         app, port=0, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=5, **proxies

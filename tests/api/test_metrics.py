@@ -39,7 +39,7 @@ def test_what_was_done_is_counted(base_settings: Settings, checkpoint_path: Path
         assert client.post("/v1/predict/batch", content=b"hello").status_code == 415
         assert client.get("/v2/models/another").status_code == 404
         assert client.post("/predict", content=b"hello").status_code == 415
-        client.request("BREW", "/predict")
+        client.request("PROPFIND", "/predict")
         client.get("/somewhere/else")
         found = samples(client)
 

@@ -98,7 +98,7 @@ def test_what_comes_beyond_the_length_is_no_part_of_the_body(strict: httpx.Clien
     data = plain()
     answer = raw_exchange(strict, head(len(data)) + data + bytes(10_000))
     assert status_of(answer) == 200
-    assert status_of(answer[answer.index(b"HTTP/1.1 400") :]) == 400  # and no request either
+    assert answer.count(b"HTTP/1.1") == 1  # and no request either
 
 
 @pytest.mark.parametrize("lie", ["-1", "1, 2", "1e9", "9" * 30, "0x10"])
