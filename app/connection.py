@@ -8,8 +8,9 @@ one byte each for as long as they come, in which time nobody else is served. Bod
 in `app.api.upload`.
 
 Its parser is llhttp (httptools), since one that is written in Python takes a fifth of the event loop's time
-when most requests are refused. What llhttp lets through and nobody should send is refused here; and a request
-that offers another protocol, as the first of Java's client does, is read as if it did not.
+when most requests are refused. What llhttp lets through and nobody should send is refused here; a request
+that offers another protocol, as the first of Java's client does, is read as if it did not; and who asks again
+before the answer has come is answered once, and the connection closed, so that no requests wait uncounted.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 _LONGEST_HEAD = 64 * 1024
+"""Bytes; so much may also come of anything else before the parser has told of it."""
 _READ_AT_LEAST = 16 * 1024
 """Bytes of an answer that a client has to read within each `write_seconds`."""
 _FEW_CHUNKS = 1000
@@ -54,10 +56,10 @@ class Connection(HttpToolsProtocol):
     most_unread: ClassVar[int]
     metrics: ClassVar[Metrics]
 
-    _in_head = _broken = False
-    _head = 0  # bytes of the head, and of trailers, that have been told by the parser
-    _within = 0  # bytes of all that came while a head was being read, of which it may have told nothing yet
-    _chunks = _body = 0
+    _in_head = _deaf = False
+    _head = _chunks = _body = 0  # of the request that is read; trailers count as its head
+    _silent = 0  # bytes that the parser has read without telling of anything
+    _drained = False
 
     _deadline: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
@@ -73,27 +75,34 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A later head is due from its first byte on; before that, uvicorn's keep-alive limit counts."""
-        if self._broken:
+        if self._deaf:
             return
-        if self._in_head:
-            self._within += len(data)
-            if self._within > _LONGEST_HEAD:
-                self._not_http()
-                return
         self._unset_keepalive_if_required()
+        self._silent += len(data)
         try:
             self._parse(data)
-        except HttpParserError:
-            self._not_http()
+            self._listen()
+        except (HttpParserError, NotHttp):
+            self._deaf = True
+            if self._idle or self.cycle.more_body:
+                self._turn_away("not_http", HTTPException(400))
+            else:  # it came before the answer to a whole request
+                self.cycle.keep_alive = False
         else:
             if self._idle:
                 self._expect_head()
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request begins.
+
+        Raises:
+            NotHttp: there is one before it that has no answer yet.
+        """
+        if not self._idle:
+            raise NotHttp
         super().on_message_begin()
         self._in_head = True
-        self._head = self._within = self._chunks = self._body = 0
+        self._head = self._chunks = self._body = self._silent = 0
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
@@ -104,28 +113,37 @@ class Connection(HttpToolsProtocol):
         """One header; those after a body are not kept, since the application may have looked already."""
         self._lengthen(len(name) + len(value) + len(b": \r\n"))
         if self._in_head:
-            super().on_header(name, value)
+            super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """The head is whole.
 
         Raises:
-            NotHttp: it is of another version than 1.0 and 1.1, does not name one host, or wants a tunnel.
+            NotHttp: of another version than 1.0 and 1.1, of no or several hosts, coded, or for a tunnel.
         """
         self._in_head = False
+        self._silent = 0
         self._stop_waiting()
         version = self.parser.get_http_version()
         hosts = sum(name == b"host" for name, _ in self.headers)
-        if version not in {"1.0", "1.1"} or hosts > 1 or (version == "1.1" and not hosts):
+        codings = {value.lower() for name, value in self.headers if name == b"transfer-encoding"}
+        if (
+            version not in {"1.0", "1.1"}
+            or hosts > 1
+            or (version == "1.1" and not hosts)
+            or not codings <= {b"chunked"}
+            or self.parser.get_method() == b"CONNECT"
+        ):
             raise NotHttp
-        if self.parser.get_method() == b"CONNECT":
-            raise NotHttp
+        if version == "1.0":
+            self.expect_100_continue = False  # it knows of no answers before the answer
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._body += len(body)
+        self._silent = 0
         super().on_body(body)
 
     def on_chunk_complete(self) -> None:
@@ -135,6 +153,7 @@ class Connection(HttpToolsProtocol):
             NotHttp: they are crumbs.
         """
         self._chunks += 1
+        self._silent = 0
         if self._chunks > _FEW_CHUNKS and self._body < self._chunks * _SMALL_CHUNK:
             raise NotHttp
 
@@ -155,12 +174,15 @@ class Connection(HttpToolsProtocol):
         super().pause_writing()
         self._expect_reading()
 
+    def resume_writing(self) -> None:
+        """So much has been read that the kernel takes more."""
+        super().resume_writing()
+        self._drained = True
+
     def on_response_complete(self) -> None:
         """What is written need not be read yet, and closing would wait for that."""
         super().on_response_complete()
         self._expect_reading()
-        if self._in_head and not self.transport.is_closing():
-            self._expect_head()
 
     @property
     def _idle(self) -> bool:
@@ -181,27 +203,27 @@ class Connection(HttpToolsProtocol):
             self.parser = HttpRequestParser(self)
             self._parse(b"".join([first, *kept, b"\r\n", data[upgrade.args[0] :]]))
 
+    def _listen(self) -> None:
+        if (
+            self._silent > _LONGEST_HEAD
+        ):  # a header without an end, or a size of a chunk, or nothing but lines
+            raise NotHttp
+
     def _lengthen(self, size: int) -> None:
+        self._silent = 0
         self._head += size
         if self._head > _LONGEST_HEAD:
             raise NotHttp
-
-    def _not_http(self) -> None:
-        self._broken = True
-        self._turn_away("not_http", HTTPException(400))
 
     def _turn_away(self, reason: str, error: Exception) -> None:
         """Answer with a problem what never becomes a request, or not a whole one, and close."""
         self.metrics.turned_away.labels(reason).inc()
         if not self._idle:
-            if self.cycle.response_started or not self.cycle.more_body:
-                self.cycle.keep_alive = False  # the answer that comes, or has begun, is the last
+            if self.cycle.response_started:
+                self.cycle.keep_alive = False
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-            if self.pipeline:  # earlier requests wait for theirs, for which the problem would be taken
-                self.transport.close()
-                return
         request_id = uuid.uuid4().hex
         problem = problem_response(error, request_id)
         headers = [*problem.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
@@ -232,6 +254,7 @@ class Connection(HttpToolsProtocol):
         if self._reading is None and (unread := self.transport.get_write_buffer_size()):
             self._reading = self.loop.call_later(self.write_seconds, self._look, unread, self.cycle)
             self._unread_since = self.loop.time()
+            self._drained = False
         if self._reading is not None:
             self._make_room()
 
@@ -249,10 +272,11 @@ class Connection(HttpToolsProtocol):
                 total -= unread[each]
 
     def _look(self, before: int, cycle: object) -> None:
-        """Has enough been read? A later answer than the one that was looked at adds to what is unread."""
+        """Has enough been read? A later part of the answer, or a later answer, adds to what is unread."""
         self._reading = None
         unread = self.transport.get_write_buffer_size()
-        if cycle is self.cycle and unread > max(0, before - _READ_AT_LEAST):
+        stuck = cycle is self.cycle and not self._drained
+        if stuck and unread > max(0, before - _READ_AT_LEAST):
             self.metrics.turned_away.labels("slow_reading").inc()
             self.transport.abort()
         else:
