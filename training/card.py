@@ -200,8 +200,8 @@ _REFERENCES = {
     "chance": "the uniform distribution",
     "majority": "always the most common dominant emotion of the training pictures",
     "mean": "always the mean distribution of the training pictures",
-    "raters": "each picture's true distribution, scored against as many votes drawn from it as it had: the "
-    "noise of the ratings, which no predictor can pass",
+    "raters": "each picture's true distribution, as far as its votes tell it, scored against as many votes "
+    "drawn from it as it had: the noise of the ratings",
 }
 
 

@@ -22,7 +22,7 @@ from training.abstain import thresholds
 from training.affective_set import VALIDATION_SHARE, cross_validation
 from training.calibrate import fit_temperature
 from training.evaluate import EvaluationError, Outputs, identity, outputs_of, probabilities
-from training.fit import fit
+from training.fit import digests, fit
 from training.metrics import common_labels, measure, measure_with_intervals, reference_levels
 from training.novelty import with_novelty
 from training.run import Run, RunError
@@ -152,6 +152,7 @@ def cross_validate(
     record = {
         "settings": asdict(settings),
         "labels": rated.labels,
+        "digests": digests(settings),
         "plan": asdict(plan),
         "pictures": identity(rated),
         **notes,
@@ -236,6 +237,8 @@ def kept_outputs(rated: AffectiveSet, folder: Path) -> OutOfFold:
     with np.load(path, allow_pickle=False) as kept:
         if kept["pictures"].tolist() != _names(rated) or tuple(kept["labels"]) != rated.labels:
             raise EvaluationError(f"{folder} is a cross-validation of other pictures")
+        if not np.allclose(kept["agreement"], rated.agreement):
+            raise EvaluationError(f"{folder} is a cross-validation of other ratings of these pictures")
         return OutOfFold(kept["logits"], kept["novelty"], kept["fold"])
 
 

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["FitError", "FitSettings", "describe", "fit", "with_target"]
 
 
+def digests(settings: FitSettings) -> dict[str, str]:
+    """Of the files that a run starts from, which may have been made anew under their old names."""
+    return {path: pretrained.digest(path) for path in (settings.weights, settings.teacher) if path}
+
+
 def fit(
     rated: AffectiveSet,
     partition: Partition,
@@ -72,6 +77,7 @@ def fit(
     record = {
         "settings": asdict(settings),
         "labels": rated.labels,
+        "digests": digests(settings),
         "start_weights": start.provenance
         if teacher is None
         else _taught(start.provenance, teacher.provenance),

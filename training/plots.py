@@ -128,7 +128,7 @@ def reliability_by_emotion(bins: Mapping[str, Sequence[ReliabilityBin]]) -> Figu
     for place, (label, each) in enumerate(bins.items(), start=1):
         axes = figure.add_subplot(rows, _COLUMNS, place)
         _reliability(axes, each)
-        axes.set_title(label)
+        axes.set_title(label, parse_math=False)
     figure.supxlabel("share predicted")
     figure.supylabel("share of the raters who chose it")
     return figure
@@ -144,7 +144,7 @@ def examples(shown: Sequence[Example], labels: Sequence[str]) -> Figure:
         picture = figure.add_subplot(grid[row, 2 * column])
         picture.imshow(np.asarray(example.image))
         picture.set_axis_off()
-        picture.set_title(example.title, fontsize=8, loc="left")
+        picture.set_title(example.title, fontsize=8, loc="left", parse_math=False)  # $ in a file's name
         bars = _bars(figure.add_subplot(grid[row, 2 * column + 1]), example, labels)
         if place == 0:  # beside the pictures, where it hides no bar
             figure.legend(handles=bars, loc="outside upper right", ncols=2, fontsize=8)
@@ -157,7 +157,7 @@ def _bars(axes: Axes, example: Example, labels: Sequence[str]) -> list[BarContai
         axes.barh(places - 0.2, example.predicted, 0.4, color=PREDICTED, label="predicted"),
         axes.barh(places + 0.2, example.rated, 0.4, color=RATED, label="raters"),
     ]
-    axes.set_yticks(places, labels, fontsize=8)
+    axes.set_yticks(places, labels, fontsize=8, parse_math=False)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=8)
     axes.set_xlim(0, 1)
     axes.invert_yaxis()

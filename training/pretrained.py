@@ -26,7 +26,7 @@ from torchvision.models import Inception_V3_Weights
 from torchvision.models.inception import Inception3
 
 from app.card import DataSource
-from app.checkpoint import CheckpointError
+from app.checkpoint import CheckpointError, sha256_of
 from training.unfold import unfold
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ class StartWeights:
             return None
         weights, biases = zip(*(self.head[name] for name in names), strict=True)
         return torch.stack(weights), torch.stack(biases)
+
+
+def digest(source: str | Path) -> str:
+    """What tells these weights from any others: a file's SHA-256, or the name of torchvision's."""
+    return sha256_of(Path(source)) if Path(source).is_file() else str(source)
 
 
 def load(source: str | Path) -> StartWeights:

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from app.picture import decode
 from training import card as cards
 from training import plots
-from training.cross_validate import cross_fitted, kept_outputs
+from training.cross_validate import cross_fitted, kept_outputs, load
 from training.evaluate import EvaluationError, check_labels
 from training.metrics import kl_divergence, reliability_by_emotion
 from training.release import check_split, evaluation
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 12
 """Pictures in the sample, and in the worst cases."""
+_CHOSEN = "The epoch with the lowest validation loss is the result."
+_LAST = "The last epoch is the result, as no pictures were kept to choose by."
 _SIDE = 200  # of a picture on the page; enough to recognise it
 
 
@@ -115,6 +117,8 @@ def of_cross_validation(
     check_labels(checkpoint.card.labels, rated)
     if checkpoint.card.cross_validation is None:
         raise EvaluationError("the scores on this checkpoint's card are not those of a cross-validation")
+    if load(folder).scores != checkpoint.card.scores:
+        raise EvaluationError(f"{folder} is another cross-validation than the one on this checkpoint's card")
     predicted = cross_fitted(rated, kept_outputs(rated, folder)).mean(axis=0)
     logs = {run.folder.relative_to(folder).as_posix(): run.epochs() for run in runs}
     return Findings(checkpoint.card, checkpoint.sha256, rated, predicted, rated.frequencies(), logs)
@@ -137,11 +141,12 @@ def draw(found: Findings) -> Iterator[Drawing]:
     plotted, labels = found.card.plots, found.rated.labels
     count = len(found.rated)
     chance = math.log(len(labels))
+    chosen = any(math.isfinite(float(row["validation_loss"])) for log in found.logs.values() for row in log)
     yield _drawing(
         "learning-curves", "Learning curves", plots.learning_curves(found.logs, chance),
         "Losses on training and validation pictures after each epoch.",
-        "The epoch with the lowest validation loss is the result. The training loss is that of augmented "
-        "pictures with dropout, so it may lie above.",
+        f"{_CHOSEN if chosen else _LAST} The training loss is that of augmented pictures with dropout, so it "
+        "may lie above.",
     )  # fmt: skip
     yield _drawing(
         "frequencies", "Class frequencies", plots.frequencies(found.frequencies),

@@ -16,13 +16,11 @@ import io
 import math
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
-from app.checkpoint import sha256_of
 from training import pretrained
 from training.affective_set import DataError, split
 from training.calibrate import fit_temperature
@@ -38,6 +36,7 @@ from training.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -161,9 +160,7 @@ def _features(
 ) -> Tensor:
     """Pooled features ``[N, F]`` of every picture, kept for the next time."""
     path, everything = folder / "features.npz", np.arange(len(whole))
-    weights = Path(settings.weights)
-    which = sha256_of(weights) if weights.is_file() else settings.weights
-    key = repr((identity(whole), which, settings.side, settings.reads))
+    key = repr((identity(whole), pretrained.digest(settings.weights), settings.side, settings.reads))
     if path.exists():
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["key"]) == key:

@@ -14,7 +14,15 @@ from tests.training.colours import EACH, LABELS, SIDE, colour_set
 from training.__main__ import main
 from training.affective_set import cross_validation
 from training.calibrate import fit_temperature
-from training.cross_validate import CrossValidated, OutOfFold, Plan, cross_fitted, cross_validate, load
+from training.cross_validate import (
+    CrossValidated,
+    OutOfFold,
+    Plan,
+    cross_fitted,
+    cross_validate,
+    kept_outputs,
+    load,
+)
 from training.evaluate import EvaluationError, probabilities
 from training.fit import FitSettings
 from training.metrics import hits
@@ -113,6 +121,27 @@ def test_going_on_with_pictures_in_another_order_is_refused(
     for other in (whole.subset(np.arange(len(rated))[::-1]), replace(whole, groups=whole.groups // 2)):
         with pytest.raises(RunError, match="begun with other settings: pictures"):
             cross_validate(other, settings, plan, folder, device=CPU, resume=True, notes=kept)
+
+
+def test_what_other_ratings_were_scored_by_is_not_read(validated: Path, rated: AffectiveSet) -> None:
+    whole = replace(rated, agreement=np.eye(len(LABELS))[rated.dominant], raters=None)
+    kept_outputs(whole, validated)
+    other = replace(whole, agreement=np.roll(whole.agreement, 1, axis=1))
+    with pytest.raises(EvaluationError, match="other ratings of these pictures"):
+        kept_outputs(other, validated)
+
+
+def test_going_on_from_weights_that_were_made_anew_is_refused(
+    tmp_path: Path, validated: Path, colour_folder: Path, start_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(validated, folder)
+    (folder / "scores.json").unlink()
+    record = json.loads((folder / "run.json").read_text("utf-8"))
+    record["digests"] = dict.fromkeys(record["digests"], "0" * 64)
+    (folder / "run.json").write_text(json.dumps(record), "utf-8")
+    assert main([*words_for(colour_folder, start_file, folder), "--resume"]) == 1
+    assert "begun with other settings: digests" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_calibration_does_not_see_the_fold_that_it_is_scored_on(rated: AffectiveSet) -> None:

@@ -34,6 +34,7 @@ from training.metrics import (
     reliability,
     reliability_by_emotion,
 )
+from training.metrics.reference import concentration
 from training.metrics.summary import BIASED
 
 if TYPE_CHECKING:
@@ -288,6 +289,25 @@ def test_reference_levels_leave_out_what_cannot_be_measured() -> None:
     assert "accuracy_when_clear" not in reference_levels(unclear, unclear, None, seed=0)["mean"]
 
 
+@pytest.mark.parametrize("count", [3, 15])
+def test_the_raters_level_is_what_the_truth_would_score(count: int) -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.dirichlet([0.2, 0.5, 1.0, 0.3], 1500)
+    votes = rng.multinomial(count, truth) / count
+    found = reference_levels(votes, votes, np.full(1500, float(count)), seed=0)["raters"]
+    scored = measure(truth, votes, common=common_labels(votes))
+    for name in ("accuracy", "kl", "negative_log_likelihood", "brier", "intersection", "clark"):
+        assert found[name] == pytest.approx(scored[name], rel=0.08), name
+
+
+def test_the_concentration_is_that_of_the_distribution_the_votes_came_from() -> None:
+    rng = np.random.default_rng(6)
+    votes = rng.multinomial(20, rng.dirichlet([0.3, 2.0, 0.7], 3000)).astype(float)
+    assert concentration(votes) == pytest.approx([0.3, 2.0, 0.7], rel=0.1)
+    never = np.tile([3.0, 2.0, 0.0], (50, 1))
+    assert 0 < concentration(never)[2] < 0.01
+
+
 def test_the_raters_level_rises_with_their_number() -> None:
     _, rated = random_pictures(200)
     few, many, endless = (
@@ -299,9 +319,18 @@ def test_the_raters_level_rises_with_their_number() -> None:
     assert endless["accuracy"] > 0.97
 
 
-def test_less_than_one_rater_counts_as_one() -> None:
-    _, rated = random_pictures(50)  # shares of raters come from the filter for the most common classes
-    part, one = (reference_levels(rated, rated, np.full(50, count), seed=0)["raters"] for count in (0.3, 1.0))
+def test_one_vote_a_picture_tells_nothing_of_the_noise() -> None:
+    _, rated = random_pictures(50)
+    for count in (0.3, 1.0):  # shares of raters come from the filter for the most common classes
+        assert reference_levels(rated, rated, np.full(50, count), seed=0).keys() == {
+            "chance",
+            "majority",
+            "mean",
+        }
+    some = np.where(np.arange(50) < 25, 5.0, 0.3)
+    part, one = (
+        reference_levels(rated, rated, raters, seed=0)["raters"] for raters in (some, np.maximum(some, 1))
+    )
     assert part == one
     assert "accuracy_when_clear_and_common" not in part, "there are too few pictures"
     assert part["kl"] > 0
@@ -347,5 +376,6 @@ def test_the_way_to_the_raters_is_0_at_chance_and_1_at_their_level() -> None:
     at_floor = {name: Score(value=value, low=value, high=value) for name, value in levels["raters"].items()}
     at_floor["calibration_error"] = Score(value=0.1, low=0.1, high=0.1)  # chance has none of its own
     reached = gap_closed(at_floor, levels)
-    assert reached.keys() == levels["chance"].keys() - {"classwise_calibration_error"}
+    without = {"classwise_calibration_error", "clark", "canberra"}  # in which chance may pass the truth
+    assert reached.keys() == levels["chance"].keys() - without
     assert [each.value for each in reached.values()] == pytest.approx([1] * len(reached))

@@ -89,6 +89,14 @@ def test_an_example_has_its_picture_and_both_distributions() -> None:
     assert [bar.get_width() for bar in bars.patches] == [*predicted, *rated]  # type: ignore[attr-defined]
 
 
+def test_a_name_with_dollars_is_no_formula() -> None:
+    flat = np.array([0.5, 0.5])
+    shown = [plots.Example(Image.new("RGB", (8, 4)), "a$x_$b.jpg", flat, flat)]
+    figure = plots.examples(shown, ("$1_$2", "joy"))
+    figure.savefig(io.BytesIO())
+    plots.reliability_by_emotion({"$1_$2": []}).savefig(io.BytesIO())
+
+
 def test_the_same_drawing_is_the_same_file() -> None:
     first, second = (plots.png(plots.frequencies({"awe": 12, "fear": 3})) for _ in range(2))
     assert first == second

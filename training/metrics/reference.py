@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import digamma
 
 from app.card import Score
 from training.metrics.dominant import common_labels
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
 
 DRAWS = 20
 """Simulated studies whose mean is the raters' level: one alone would add its own noise."""
-_NO_WAY = frozenset({"calibration_error", "classwise_calibration_error"})
-"""The uniform distribution is not the worst in these, nor the raters the best."""
+_NO_WAY = frozenset({"calibration_error", "classwise_calibration_error", "clark", "canberra"})
+"""The uniform distribution is not the worst in these, nor the truth the best: Clark's and Canberra's count a
+share of 0 that is predicted as 0.001 like one that is predicted as 1."""
 _SMALLEST_GAP = 1e-6
+_STEPS = 1000
+_CLOSE = 1e-4
+_BOUNDS = (1e-3, 1e3)
+"""Of a concentration: raters who never, or always, agree would drive it to 0, or to infinity."""
 
 
 def reference_levels(
@@ -36,8 +42,11 @@ def reference_levels(
 
     ``chance`` is the uniform distribution, ``majority`` always the most common dominant emotion of the
     training pictures, ``mean`` their mean distribution. ``raters`` scores each picture's true distribution
-    against as many votes drawn from it as the picture had: the noise floor that no predictor passes. The
-    rated shares stand for the true ones, which are less extreme, so the floor is a little optimistic.
+    against as many votes drawn from it as the picture had: the noise floor, which in KL, likelihood and Brier
+    score no predictor passes but by luck. The true distributions are not known, and the rated shares are
+    more extreme than they are; so they are drawn too, from what the votes leave open (the posterior of the
+    Dirichlet distribution that explains all pictures' votes best). One vote a picture leaves everything open,
+    and then there is no such level.
 
     Args:
         trained_on: agreement levels of the training pictures, ``[M, K]``.
@@ -58,7 +67,7 @@ def reference_levels(
         name: measure(np.tile(make(), (count, 1)), rated, common=common) for name, make in constant.items()
     }
     _guess(levels["chance"], labels, len(common))
-    if raters is not None:
+    if raters is not None and np.rint(raters).max() > 1:
         levels["raters"] = _noise(rated, raters, common, np.random.default_rng(seed))
     return {
         name: {key: value for key, value in level.items() if np.isfinite(value)}
@@ -79,10 +88,32 @@ def _noise(
     rated: Floats, raters: Floats, common: NDArray[np.int64], rng: np.random.Generator
 ) -> dict[str, float]:
     counts = np.maximum(np.rint(raters).astype(int), 1)
-    drawn = [
-        measure(rated, rng.multinomial(counts, rated) / counts[:, None], common=common) for _ in range(DRAWS)
-    ]
+    votes = rated * counts[:, None]
+    weights = concentration(votes) + votes
+    drawn = []
+    for _ in range(DRAWS):
+        gammas = rng.standard_gamma(weights)
+        truth = gammas / gammas.sum(axis=1, keepdims=True)
+        drawn.append(measure(truth, rng.multinomial(counts, truth) / counts[:, None], common=common))
     return {name: float(np.mean([figures[name] for figures in drawn])) for name in drawn[0]}
+
+
+def concentration(votes: Floats) -> Floats:
+    """Of the Dirichlet distribution ``[K]`` of pictures that makes their votes ``[N, K]`` likeliest.
+
+    Source: Minka, Estimating a Dirichlet distribution (2000), the fixed point of the Polya distribution.
+    """
+    alpha = np.ones(votes.shape[1])
+    totals = votes.sum(axis=1)
+    for _ in range(_STEPS):
+        total = alpha.sum()
+        gain = (digamma(votes + alpha) - digamma(alpha)).sum(axis=0)
+        loss = (digamma(totals + total) - digamma(total)).sum()
+        new: Floats = np.clip(alpha * gain / loss, *_BOUNDS)
+        if np.allclose(new, alpha, rtol=_CLOSE):
+            return new
+        alpha = new
+    return alpha
 
 
 def gap_closed(

@@ -57,8 +57,8 @@ def read_agreement_table(
     if problems := _sum_problems(table, votes, unit) + _more_votes_than_raters(table, votes, raters, unit):
         raise DataError(f"{path} is not in {unit}s of {', '.join(columns.emotions)}", problems)
     sums = votes.sum(axis=1)
-    if raters is None and unit == "count":
-        raters = sums
+    if unit == "count":  # votes for what is left out are no votes for any of these
+        raters = sums if raters is None else np.minimum(raters, sums)
     names = table.column(columns.group) if columns.group else [""] * len(pictures)
     return AffectiveSet(
         name,

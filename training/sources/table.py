@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -119,4 +120,10 @@ def _read_sheet(path: Path) -> list[tuple[int, list[str]]]:
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise DataError(f"{path} is not an .xlsx file that can be read: {error}") from error
     rows = sheet.itertuples(index=False, name=None)
-    return [(number, [str(cell).strip() for cell in cells]) for number, cells in enumerate(rows, 1)]
+    return [(number, [_text_of(cell) for cell in cells]) for number, cells in enumerate(rows, 1)]
+
+
+def _text_of(cell: object) -> str:
+    # What a formula has failed at comes as a float, and would pass for a missing value.
+    failed = isinstance(cell, float) and math.isnan(cell)
+    return "an error of the spreadsheet" if failed else str(cell).strip()

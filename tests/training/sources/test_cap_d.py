@@ -41,7 +41,7 @@ AGREEMENT = [[0.25, 0.75, 0], [0.5, 0.25, 0.25]]
         ("picture,joy,fear,awe\na,25 %,75 %,0 %\nb,50%,25%,25.2%\n", None),
         ("picture;joy;fear;awe\na;0,25;0,75;0\nb;0,5;0,25;0,25\n", None),
         ("picture,joy,fear,awe\na,5,15,\nb,4,2,2\n", [20, 8]),
-        ("picture,N,joy,fear,awe\na,30,5,15,0\nb,8,4,2,2\n", [30, 8]),
+        ("picture,N,joy,fear,awe\na,30,5,15,0\nb,8,4,2,2\n", [20, 8]),  # ten chose none of them
         ("picture,joy,fear,awe,n_raters\na,0.25,0.75,0,20\nb,0.5,0.25,0.25,8\n", [20, 8]),
     ],
     ids=["fractions", "percents", "percent signs", "decimal commas", "counts", "raters", "both"],
@@ -63,6 +63,24 @@ def test_a_sheet_is_read_like_text(tmp_path: Path) -> None:
     found = cap_d.read(path, SourceOptions())
     assert found.agreement.tolist() == [[0.25, 0.75, 0], [0.5, 0, 0.5]]
     assert [picture.name for picture in found.pictures] == ["101", "102"]
+
+
+def test_what_a_spreadsheet_could_not_compute_is_no_missing_vote(tmp_path: Path) -> None:
+    path = tmp_path / "table.xlsx"
+    frame = pd.DataFrame({"picture": [101, 102], "joy": [25, "#DIV/0!"], "fear": [10, 20]})
+    frame.to_excel(path, index=False)
+    with pytest.raises(DataError) as caught:
+        cap_d.read(path, SourceOptions())
+    assert len(caught.value.problems) == 1
+    assert "joy" in str(caught.value.problems[0])
+
+
+def test_votes_for_what_is_left_out_are_no_votes(tmp_path: Path) -> None:
+    text = "picture,raters,joy,fear,neutral\na,20,2,1,17\nb,20,15,5,0\n"
+    options = SourceOptions(ignore_columns=("neutral",))
+    found = read(tmp_path, text, options)
+    assert found.raters is not None
+    assert found.raters.tolist() == [3, 20]
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
