@@ -151,25 +151,34 @@ class AffectiveSet:
         return self.subset(enough)
 
     def top_classes(self, k: int) -> AffectiveSet:
-        """Keep the `k` emotions that dominate the most pictures, in their present order.
-
-        Pictures that another emotion dominates are left out, votes for other emotions no longer count: the
-        agreement is shared out among the kept labels, and `raters` shrinks to those who chose one of them.
+        """Keep the `k` emotions that dominate the most pictures, in their present order; see `only`.
 
         Raises:
             DataError: `k` is not between 2 and the number of labels.
         """
         if not 2 <= k <= len(self.labels):  # noqa: PLR2004 - a choice needs two
             raise DataError(f"{self.name} has {len(self.labels)} labels; the {k} most common cannot be kept")
-        dominant = self.dominant
-        counts = np.bincount(dominant, minlength=len(self.labels))
-        labels = np.sort(np.argsort(-counts, kind="stable")[:k])
-        kept = np.flatnonzero(np.isin(dominant, labels))
-        votes = self.agreement[np.ix_(kept, labels)]
+        counts = np.bincount(self.dominant, minlength=len(self.labels))
+        return self.only([self.labels[label] for label in np.sort(np.argsort(-counts, kind="stable")[:k])])
+
+    def only(self, labels: Sequence[str]) -> AffectiveSet:
+        """Keep these emotions, in this order.
+
+        Pictures that another emotion dominates are left out, votes for other emotions no longer count: the
+        agreement is shared out among the kept labels, and `raters` shrinks to those who chose one of them.
+
+        Raises:
+            DataError: one of them is not rated here.
+        """
+        if unknown := [label for label in labels if label not in self.labels]:
+            raise DataError(f"{self.name} has no ratings of {', '.join(unknown)}")
+        places = np.array([self.labels.index(label) for label in labels])
+        kept = np.flatnonzero(np.isin(self.dominant, places))
+        votes = self.agreement[np.ix_(kept, places)]
         share = votes.sum(axis=1)
         return replace(
             self,
-            labels=tuple(self.labels[label] for label in labels),
+            labels=tuple(labels),
             pictures=tuple(self.pictures[index] for index in kept),
             agreement=votes / share[:, None],
             raters=None if self.raters is None else self.raters[kept] * share,

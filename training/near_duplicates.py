@@ -1,8 +1,9 @@
-"""Find near-duplicate pictures, so that no picture is tested that was trained on in another size or crop.
+"""Find near-duplicate pictures, so that no picture is tested that was trained on in another size or quality.
 
 Pictures are compared by perceptual hash (`imagehash.phash`: the signs of the 64 lowest frequencies of the
 discrete cosine transform around their median). Likeness is taken as transitive. Pictures without any
-structure, such as plain surfaces of whatever colour, are all alike to this hash.
+structure, such as plain surfaces of whatever colour, are all alike to this hash. It does not find mirrored
+pictures, nor crops but of a few hundredths: say so in a column of groups, if you know of them.
 """
 
 from __future__ import annotations

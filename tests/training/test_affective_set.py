@@ -89,6 +89,16 @@ def test_top_classes_keeps_order_drops_pictures_and_shares_out_the_rest() -> Non
             pictures.top_classes(k)
 
 
+def test_chosen_emotions_come_in_the_order_that_is_asked_for() -> None:
+    pictures = rated([[6, 1, 3], [0, 1, 9], [2, 8, 0], [2, 0, 8]], raters=10)
+    kept = pictures.only(["c", "a"])
+    assert kept.labels == ("c", "a")
+    assert kept.pictures == pictures.only(["a", "c"]).pictures
+    assert np.array_equal(kept.agreement[:, ::-1], pictures.only(["a", "c"]).agreement)
+    with pytest.raises(DataError, match="no ratings of awe"):
+        pictures.only(["a", "awe"])
+
+
 @given(votes, st.data())
 def test_top_classes_never_changes_which_emotion_dominates(
     table: list[list[int]], data: st.DataObject

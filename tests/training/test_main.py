@@ -86,6 +86,22 @@ def test_evaluate_prints_the_scores_of_the_card(
     ]
 
 
+def test_unseen_pictures_are_scored_whatever_else_they_may_evoke(
+    tmp_path: Path, colour_folder: Path, released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(colour_folder, other)
+    shutil.copytree(other / "red", other / "amber")  # an emotion that the checkpoint does not know
+    words = ["evaluate", "image_folder", str(other), str(released), "--device", "cpu", "--unseen", "--json"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "10 of 40 pictures are left out" in said.err
+    assert np.sum(json.loads(said.out)["confusion"]["counts"]) == 30
+    shutil.rmtree(other / "red")
+    assert main(words) == 1
+    assert "has no ratings of red" in capsys.readouterr().err
+
+
 def test_pictures_that_are_not_those_of_the_training_are_refused(
     tmp_path: Path,
     colour_folder: Path,

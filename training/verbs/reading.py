@@ -46,6 +46,17 @@ def whole_set(chosen: argparse.Namespace) -> AffectiveSet:
     return load_source(chosen.source, chosen.path, _described(chosen))
 
 
+def with_labels(chosen: argparse.Namespace, labels: tuple[str, ...]) -> AffectiveSet:
+    """All pictures of the database that one of these emotions dominates."""
+    whole = whole_set(chosen)
+    if whole.labels == labels:
+        return whole
+    kept = whole.only(labels)
+    left_out = f"{len(whole) - len(kept)} of {len(whole)} pictures are left out: other emotions dominate them"
+    Console(stderr=True, quiet=not distributed.first()).print(left_out)
+    return kept
+
+
 def other_set(chosen: argparse.Namespace, kind: str, path: Path) -> AffectiveSet:
     """The filtered pictures of another database, read in the same way; names and terms are not its own."""
     options = replace(_described(chosen), name=None, terms=NOT_STATED, citation=NOT_STATED)

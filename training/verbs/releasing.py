@@ -136,9 +136,8 @@ def _divided_as_recorded(
 
 def _evaluate(chosen: argparse.Namespace) -> None:
     checkpoint = loading.load(chosen.checkpoint, torch.device(chosen.device))
-    recorded = checkpoint.card.split
     if chosen.unseen:
-        rated = reading.filtered(chosen, recorded.min_agreement, recorded.top_classes)
+        rated = reading.with_labels(chosen, checkpoint.card.labels)
         everything = np.arange(len(rated))
         partition = Partition(train=everything, validation=everything[:0], test=everything)
     else:
