@@ -32,6 +32,9 @@ MOST_READS = 100_000
 """How often Pillow may ask for more of a file, which it does for each of its pieces: 20 MB can hold millions
 of empty ones, and the time for a JPEG's EXIF grows with the square of their number. A PNG of 20 MB in the
 usual pieces of 8 kB takes it eight thousand."""
+LONGEST_SIDE = 65_535
+"""Pixels, which is all that a JPEG can have. Each row takes memory of its own, and each row or column of what
+is drawn on it 48 bytes: a line of fifty million pixels, ten kilobytes as a PNG, would take gigabytes."""
 MOST_SCANS = 500
 """Times that a progressive JPEG may refine its pixels; libjpeg goes through all of them each time, and a
 hundred bytes are enough for one. Ten are usual, and a film of 20 MB behind the picture has three hundred by
@@ -142,7 +145,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
     Raises:
         EmptyPicture: no bytes.
         UnsupportedPicture: another format, or no picture at all.
-        TooManyPixels: width times height exceeds `max_pixels`.
+        TooManyPixels: width times height exceeds `max_pixels`, or one of them `LONGEST_SIDE`.
         BrokenPicture: truncated or damaged.
         MemoryError: its pixels do not fit in memory.
     """
@@ -161,6 +164,11 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
         if image.width * image.height > max_pixels:
             raise TooManyPixels(
                 f"the picture has {image.width} x {image.height} pixels; at most {max_pixels:,} are accepted"
+            )
+        if max(image.size) > LONGEST_SIDE:
+            raise TooManyPixels(
+                f"the picture has {image.width} x {image.height} pixels; "
+                f"at most {LONGEST_SIDE:,} are accepted in a row or column"
             )
         file_format = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with a twin
         try:

@@ -366,6 +366,14 @@ def test_the_limit_is_exact() -> None:
         decode(data, max_pixels=1999)
 
 
+@pytest.mark.parametrize("size", [(65_536, 1), (1, 65_536)])
+def test_the_longest_side_is_what_a_jpeg_can_have(size: tuple[int, int]) -> None:
+    with pytest.raises(TooManyPixels, match="at most 65,535 are accepted in a row or column"):
+        decode(encoded(Image.new("1", size)))
+    within = (min(size[0], 65_535), min(size[1], 65_535))
+    assert decode(encoded(Image.new("1", within))).width == within[0]
+
+
 def test_messages_do_not_tell_of_our_inside() -> None:
     with pytest.raises(PictureError) as caught:
         decode(plain(file_format="JPEG")[:200])

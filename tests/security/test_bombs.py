@@ -86,6 +86,8 @@ BOMBS = {
     "png 16384": lambda: real_bomb(16_384),
     "png 10 gigapixels": lambda: png_bomb(100_000, 100_000),
     "png 2^31": lambda: png_bomb(2**31 - 1, 2**31 - 1),
+    "png of one row": lambda: encoded(Image.new("1", (49_000_000, 1))),
+    "png of one column": lambda: encoded(Image.new("1", (1, 10_000_000))),
     "jpeg 65535": lambda: jpeg_that_announces(65_535, 65_535),
 }
 
