@@ -1,7 +1,7 @@
 """HTTP/1.1 as llhttp reads it (httptools, uvicorn's faster parser), strictly and within bounds.
 
-A parser that is written in Python takes a fifth of the event loop's time when most requests are refused. But
-llhttp reads on and on, so what has no end is counted here: a head, a trailer, the size of a chunk, a body in
+A parser that is written in Python, as uvicorn's other one, takes the event loop more time. But llhttp reads
+on and on, so what has no end is counted here: a head, a trailer, the size of a chunk, a body in
 chunks of one byte each, empty lines. What it lets through and nobody should send is refused. A request that
 offers another protocol, as the first of Java's client does, is read as if it did not. And who asks again
 before the answer has come is answered once, and the connection closed, so that no requests wait uncounted.

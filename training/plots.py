@@ -10,6 +10,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from app.card import Confusion, ReliabilityBin
     from training.metrics import Floats
 
+mpl.rcParams["text.parse_math"] = False  # names of files and emotions may have dollars, and are no formulas
 PREDICTED, RATED = "#0072b2", "#e69f00"
 _DOTS_PER_INCH = 110
 _COLUMNS = 3
@@ -128,7 +130,7 @@ def reliability_by_emotion(bins: Mapping[str, Sequence[ReliabilityBin]]) -> Figu
     for place, (label, each) in enumerate(bins.items(), start=1):
         axes = figure.add_subplot(rows, _COLUMNS, place)
         _reliability(axes, each)
-        axes.set_title(label, parse_math=False)
+        axes.set_title(label)
     figure.supxlabel("share predicted")
     figure.supylabel("share of the raters who chose it")
     return figure
@@ -144,7 +146,7 @@ def examples(shown: Sequence[Example], labels: Sequence[str]) -> Figure:
         picture = figure.add_subplot(grid[row, 2 * column])
         picture.imshow(np.asarray(example.image))
         picture.set_axis_off()
-        picture.set_title(example.title, fontsize=8, loc="left", parse_math=False)  # $ in a file's name
+        picture.set_title(example.title, fontsize=8, loc="left")
         bars = _bars(figure.add_subplot(grid[row, 2 * column + 1]), example, labels)
         if place == 0:  # beside the pictures, where it hides no bar
             figure.legend(handles=bars, loc="outside upper right", ncols=2, fontsize=8)
@@ -157,7 +159,7 @@ def _bars(axes: Axes, example: Example, labels: Sequence[str]) -> list[BarContai
         axes.barh(places - 0.2, example.predicted, 0.4, color=PREDICTED, label="predicted"),
         axes.barh(places + 0.2, example.rated, 0.4, color=RATED, label="raters"),
     ]
-    axes.set_yticks(places, labels, fontsize=8, parse_math=False)
+    axes.set_yticks(places, labels, fontsize=8)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=8)
     axes.set_xlim(0, 1)
     axes.invert_yaxis()

@@ -77,9 +77,10 @@ class StartWeights:
         return torch.stack(weights), torch.stack(biases)
 
 
-def digest(source: str | Path) -> str:
+def digest(source: str) -> str:
     """What tells these weights from any others: a file's SHA-256, or the name of torchvision's."""
-    return sha256_of(Path(source)) if Path(source).is_file() else str(source)
+    path = Path(source)
+    return sha256_of(path) if path.is_file() else source
 
 
 def load(source: str | Path) -> StartWeights:

@@ -95,6 +95,9 @@ def test_a_name_with_dollars_is_no_formula() -> None:
     figure = plots.examples(shown, ("$1_$2", "joy"))
     figure.savefig(io.BytesIO())
     plots.reliability_by_emotion({"$1_$2": []}).savefig(io.BytesIO())
+    plots.frequencies({"$1_$2": 3}).savefig(io.BytesIO())
+    table = Confusion(labels=("$1_$2", "joy"), counts=((1, 0), (0, 1)))
+    plots.confusion(table).savefig(io.BytesIO())
 
 
 def test_the_same_drawing_is_the_same_file() -> None:

@@ -37,7 +37,7 @@ def filtered(
         table.add_row(escape(label), str(count), str(after.get(label, 0)))
     table.add_row("all", str(len(whole)), str(len(kept)))
     table.add_row("of them ties", str(whole.ties), str(kept.ties))
-    Console(stderr=True, quiet=not distributed.first()).print(table)
+    _aside(table)
     return kept
 
 
@@ -52,9 +52,13 @@ def with_labels(chosen: argparse.Namespace, labels: tuple[str, ...]) -> Affectiv
     if whole.labels == labels:
         return whole
     kept = whole.only(labels)
-    left_out = f"{len(whole) - len(kept)} of {len(whole)} pictures are left out: other emotions dominate them"
-    Console(stderr=True, quiet=not distributed.first()).print(left_out)
+    _aside(f"{len(whole) - len(kept)} of {len(whole)} pictures are left out: other emotions dominate them")
     return kept
+
+
+def _aside(said: Table | str) -> None:
+    """Tell what is no result; of several processes, the first does."""
+    Console(stderr=True, quiet=not distributed.first()).print(said)
 
 
 def other_set(chosen: argparse.Namespace, kind: str, path: Path) -> AffectiveSet:
