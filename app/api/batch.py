@@ -13,7 +13,7 @@ from app.api.disconnect import while_connected
 from app.api.errors import TABLE, kind_of
 from app.api.intake import UsefulSeconds, receive, server_timing, time_allowed
 from app.api.openapi import PICTURES_BODY, REQUEST_ID_HEADER, TIMING_HEADER
-from app.api.predict import TopK, answered
+from app.api.predict import PredictWish, answered
 from app.api.problems import problem_of, responses
 from app.api.rates import PREDICTION, owe, spend
 from app.api.refusals import (
@@ -69,7 +69,7 @@ async def predict_batch(
     response: Response,
     service: WarmService,
     request_id: RequestId,
-    top_k: TopK = None,
+    query: PredictWish,
     useful: UsefulSeconds = None,
 ) -> BatchResponse:
     """A prediction or a problem for each file of the form, in its order.
@@ -85,7 +85,7 @@ async def predict_batch(
         uploads = await read_uploads(request, service.settings, take)
         began = time.monotonic()
         owe(request, service, PREDICTION * (len(uploads) - 1))
-        one = partial(_answer, request, service, model, deadline=began + seconds, top_k=top_k)
+        one = partial(_answer, request, service, model, deadline=began + seconds, top_k=query.top_k)
         work = together(one, uploads, batch=service.settings.max_batch)
         results = await while_connected(request, work)
     response.headers.update(server_timing(total=time.monotonic() - began))

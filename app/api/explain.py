@@ -51,10 +51,15 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
                 "how far the sum of the map is from the rise of the emotion's log-odds, relatively", "0.0131"
             ),
             "X-DeepEmotion-Imbalance": _header(
-                "by how much what raises and what lowers had to be weighed against each other to get there",
+                "by how much what raises and what lowers had to be weighed against each other to get there; "
+                "above 0.05, look twice",
                 "0.013",
             ),
             "X-DeepEmotion-Evidence": _header("whether the map shows anything: yes or no", "yes"),
+            "X-DeepEmotion-Abstained": _header(
+                "why the prediction that is explained should not be relied on, flat or unfamiliar; or no",
+                "no",
+            ),
             "X-DeepEmotion-Settings": _header("how far and how finely the dream went", "quick"),
             "X-DeepEmotion-Model": _header("name@version of the checkpoint", "emotion6@1.0.0"),
         },
@@ -63,9 +68,9 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 class ExplainQuery(BaseModel):
-    """What may be wished for."""
+    """What may be wished for; a parameter that does not exist is refused, as it may be a misspelt one."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     emotion: str | None = Field(
         default=None,
@@ -93,7 +98,7 @@ class ExplainQuery(BaseModel):
     colours: Literal["red-blue", "cividis"] = Field(
         default="red-blue",
         description="red-blue: red raises, blue lowers, also for colour-blind people; cividis: light raises, "
-        "dark lowers, also in grey print",
+        "dark lowers, and of the heat map alone also in grey print",
     )
     strength: float = Field(
         default=OPACITY,
@@ -108,8 +113,8 @@ class ExplainQuery(BaseModel):
     )
     map: Literal["none", "png", "npz"] = Field(
         default="none",
-        description="in JSON, add the whole map: png is 16-bit grey, 32768 for no evidence; npz is NumPy's, "
-        "in units of the log-odds",
+        description="with `Accept: application/json`, add the whole map: png is 16-bit grey, 32768 for no "
+        "evidence; npz is NumPy's, in units of the log-odds",
     )
 
 
@@ -129,9 +134,10 @@ async def explain(
 ) -> Response:
     """A Deep Dream heat map: red raises the emotion's log-odds, blue lowers it.
 
-    The map is the gradient of the log-odds summed along the way of the dream, so its sum is the rise of the
-    log-odds along it; the completeness error says how nearly. The same picture, checkpoint and parameters
-    give the same bytes.
+    The map is the gradient of the log-odds summed along the way of the dream. What raises and what lowers is
+    then weighed against each other until its sum is the rise of the log-odds along it; `imbalance` says by
+    how much, and so how far to rely on the map. The same picture, checkpoint and parameters give the same
+    bytes on one machine, if no other explanations share their batches; else the last digits may differ.
     """
     model = service.served.current
     wish = Wish(
@@ -145,6 +151,8 @@ async def explain(
         as_json=_wants_json(request.headers.get("accept", "*/*")),
         request_id=request_id,
     )
+    if query.map != "none" and not wish.as_json:
+        raise Contradiction("the whole map comes in JSON only; send Accept: application/json")
     if query.view not in VIEWS:
         raise UnknownView("view", VIEWS)
     if query.view == "sheet" and query.emotion is not None:

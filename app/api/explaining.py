@@ -17,7 +17,7 @@ from PIL import Image
 from app.api.deps import model_name
 from app.api.intake import Received, receive, server_timing
 from app.api.schemas import EmotionEvidence, ExplanationResponse, RawMap
-from app.explain.facts import described, facts, notes
+from app.explain.facts import described, doubt, facts, notes
 from app.explain.heatmap import to_png
 from app.explain.presets import PRESETS
 from app.explain.views import Style, draw
@@ -82,7 +82,7 @@ async def answer(request: Request, service: Service, data: bytes, wish: Wish, de
     decoded = time.monotonic()
     explanations = await _explain(service, received, wish, deadline)
     explained = time.monotonic()
-    queued, inferred = explanations[0].queue_seconds, sum(each.infer_seconds for each in explanations)
+    queued, inferred = times(explanations)
     on_device(queued, inferred)
     make = partial(_described, received.facts) if wish.as_json else partial(_drawn, data, service.settings)
     with span("render"):
@@ -94,7 +94,7 @@ async def answer(request: Request, service: Service, data: bytes, wish: Wish, de
         infer=inferred,
         render=time.monotonic() - explained,
     )
-    headers = {f"X-DeepEmotion-{name}": quote(value, safe="@") for name, value in said.items()}
+    headers = {f"X-DeepEmotion-{name}": quote(value, safe="@+") for name, value in said.items()}
     response.headers.update(headers | timing | {"Vary": "Accept"})
     return response
 
@@ -117,6 +117,14 @@ async def _explain(
             layer=wish.layer,
         )
     ]
+
+
+def times(explanations: Sequence[Explanation]) -> tuple[float, float]:
+    """Seconds waited and computed; each explanation has those of the one prediction, too."""
+    again, prediction = len(explanations) - 1, explanations[0].prediction
+    queued = sum(each.queue_seconds for each in explanations) - again * prediction.queue_seconds
+    inferred = sum(each.infer_seconds for each in explanations) - again * prediction.infer_seconds
+    return queued, inferred
 
 
 def _drawn(
@@ -144,6 +152,7 @@ def _described(
             for each in explanations
         ],
         settings=wish.quality,
+        abstained_because=doubt(card, explanations[0]),
         model=model_name(wish.model),
         image=image,
         request_id=wish.request_id,

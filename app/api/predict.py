@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from app.api.access import LIMITED_ERRORS
@@ -67,10 +68,21 @@ PICTURE_ERRORS: tuple[type[Exception], ...] = (
 )
 """What can go wrong with any upload."""
 
-TopK = Annotated[
-    int | None,
-    Query(ge=1, le=1000, description="list so many of the most probable emotions, or all if there are fewer"),
-]
+
+class PredictQuery(BaseModel):
+    """What may be wished for; a parameter that does not exist is refused, as it may be a misspelt one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top_k: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="list so many of the most probable emotions, or all if there are fewer",
+    )
+
+
+PredictWish = Annotated[PredictQuery, Query()]
 
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
@@ -92,7 +104,7 @@ async def predict(
     response: Response,
     service: WarmService,
     request_id: RequestId,
-    top_k: TopK = None,
+    query: PredictWish,
     useful: UsefulSeconds = None,
 ) -> PredictionResponse:
     """The probability of each emotion that the checkpoint knows, and the most probable one.
@@ -119,7 +131,7 @@ async def predict(
         )
     )
     return PredictionResponse(
-        **answered(model, prediction, top_k),
+        **answered(model, prediction, query.top_k),
         model=model_name(model),
         image=received.facts,
         request_id=request_id,

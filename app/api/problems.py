@@ -18,6 +18,8 @@ from app.engine import QueueFull
 from app.telemetry import log_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastapi import FastAPI, Request
     from starlette.types import Scope
 
@@ -29,6 +31,8 @@ CLIENT_CLOSED_REQUEST = 499
 
 _KEPT = frozenset({"allow", "retry-after", "www-authenticate"})
 """Headers of a problem that an error of the protocol carries too."""
+
+_NAME = 32  # characters of a misspelt parameter that is named in an error
 
 _HTTP_REMEDIES = {
     404: "see /docs for the paths there are",
@@ -143,9 +147,21 @@ def _http_kind(error: HTTPException) -> Kind:
 def _detail(error: Exception, kind: Kind) -> str:
     if kind.fixed_detail:
         return kind.example
-    if isinstance(error, RequestValidationError):  # pydantic's messages here do not repeat the input
-        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    if isinstance(error, RequestValidationError):
+        return "; ".join(_complaints(error))
     return str(error) or kind.title
+
+
+def _complaints(error: RequestValidationError) -> Iterator[str]:
+    """What is wrong, in pydantic's words, which do not repeat the input; and one misspelt name of it."""
+    unknown = [str(each["loc"][-1]) for each in error.errors() if each["type"] == "extra_forbidden"]
+    for each in error.errors():
+        if each["type"] != "extra_forbidden":
+            yield f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
+    if unknown:
+        # What is misspelt looks like a name. Anything else is not sent back to where it came from.
+        named = next((f" {name}" for name in unknown if name.isidentifier() and len(name) <= _NAME), "")
+        yield f"there is no parameter{named}"
 
 
 def _example_of_allowed(kind: Kind) -> list[str] | None:

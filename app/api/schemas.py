@@ -172,7 +172,9 @@ class EmotionEvidence(_Answer):
         "squared activation"
     )
     completeness_error: float = Field(
-        ge=0, description="how far the sum of the map is from `rise`, relatively"
+        ge=0,
+        description="how far the sum of the map is from `rise`, relatively; `imbalance` is what it took to "
+        "get it so near",
     )
     imbalance: float = Field(
         ge=0,
@@ -201,6 +203,7 @@ EXPLANATION: dict[str, Any] = {
         }
     ],
     "settings": "quick",
+    "abstained_because": None,
     "model": PREDICTION["model"],
     "image": PREDICTION["image"],
     "request_id": REQUEST_ID,
@@ -216,6 +219,7 @@ class ExplanationResponse(_Answer):
         min_length=1, description="one; for a sheet one an emotion, the most probable first"
     )
     settings: str = Field(description="the quality that was asked for")
+    abstained_because: Reason | None = Field(description=_BECAUSE)
     model: ModelName
     image: ImageFacts
     request_id: str

@@ -24,6 +24,12 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda[:n].")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of one operation.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
+DOUBTS = {
+    "flat": "no emotion stands out",
+    "unfamiliar": "the picture is unlike those that the checkpoint learned from",
+}
+"""Why a prediction should not be relied on, in words."""
+
 
 class ExitCode(IntEnum):
     """How a command ended; the package's docstring explains them."""

@@ -3,11 +3,12 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from app.cli.common import (
+    DOUBTS,
     AsJson,
     Checkpoint,
     Device,
@@ -36,6 +37,7 @@ Quality = Literal["quick", "thorough"]
 Method = Literal["dream", "integrated-gradients", "occlusion"]
 Colours = Literal["red-blue", "cividis"]
 
+QUALITIES = get_args(Quality)
 STDOUT = Path("-")
 
 
@@ -46,7 +48,7 @@ class Wish:
     picture: str
     emotion: str | None
     view: View
-    quality: Quality
+    quality: Quality | None
     method: Method
     layer: str | None
     colours: Colours
@@ -67,7 +69,9 @@ def explain(
             "emotion strengthened; pair: picture and overlay; sheet: the overlays of all emotions."
         ),
     ] = "overlay",
-    quality: Annotated[Quality, typer.Option(help="thorough takes several times as long.")] = "quick",
+    quality: Annotated[
+        Quality | None, typer.Option(help="quick, if left out; thorough takes several times as long.")
+    ] = None,
     method: Annotated[
         Method,
         typer.Option(help="To compare the dream with; the others are Captum's, which is an extra: compare."),
@@ -77,7 +81,8 @@ def explain(
         typer.Option(help="Dream of this inner layer instead of an emotion; a wrong name lists them."),
     ] = None,
     colours: Annotated[
-        Colours, typer.Option(help="Of the map; cividis can be told apart in grey print.")
+        Colours,
+        typer.Option(help="Of the map; cividis of --view heatmap can be told apart in grey print."),
     ] = "red-blue",
     strength: Annotated[
         float, typer.Option(min=0.01, max=1, help="Opacity of the strongest evidence in an overlay.")
@@ -96,7 +101,8 @@ def explain(
     """Draw which parts of a picture evoke an emotion: red raises it, blue lowers it.
 
     The same PNG as POST /explain gives; no service is needed. Its text chunks repeat the facts that are
-    printed. The completeness error tells how far the map's sum is from the rise of the emotion's log-odds.
+    printed. The imbalance tells by how much what raises and what lowers had to be weighed against each other
+    for the map's sum to be the rise of the emotion's log-odds: above 0.05, look twice.
     """
     settings = settings_from(checkpoint=checkpoint, device=device, threads=threads)
     wish = Wish(picture, emotion, view, quality, method, layer, colours, strength, legend)
@@ -107,18 +113,28 @@ def explain(
         _check(out, force=force)
     elif picture == "-":
         stop("a picture from stdin has no name to call the PNG by; give --out", ExitCode.USAGE)
+    elif (named := _named(wish, emotion)) is not None:
+        _check(named, force=force)
     with refusals():
         from app.offline.loading import load
 
         loaded = load(settings, one_device=True)
         decoded, explanations = _explain(wish, loaded, settings)
-        name = layer or loaded.model.card.labels[explanations[0].emotion]
-        name = name if method == "dream" else f"{name}-{method}"
-        shown = view if view == "sheet" else f"{name}-{view}"
-        path = out or Path(f"{Path(picture).stem}-{shown}.png")
+        path = out or _named(wish, loaded.model.card.labels[explanations[0].emotion])
+        assert path is not None  # noqa: S101 - the emotion is known by now
         _check(path, force=force)
         _write(path, _draw(decoded, explanations, wish, loaded))
     _report(_facts(wish, path, decoded, explanations, loaded), json=json, err=path == STDOUT)
+
+
+def _named(wish: Wish, emotion: str | None) -> Path | None:
+    """The PNG's name for what it shows; None as long as the emotion is to be the dominant one."""
+    subject = "" if wish.view == "sheet" else wish.layer or emotion
+    if subject is None:
+        return None
+    said = (Path(wish.picture).stem, subject, "" if wish.method == "dream" else wish.method, wish.view)
+    # An emotion may be called anything, and its name must not lead into another folder.
+    return Path("-".join(word for word in said if word).replace("/", "_").replace("\\", "_") + ".png")
 
 
 def _check_choices(wish: Wish) -> None:
@@ -127,6 +143,8 @@ def _check_choices(wish: Wish) -> None:
         stop("the map of a layer is of no emotion, so neither one nor a sheet can be chosen", ExitCode.USAGE)
     if wish.method != "dream" and (wish.layer is not None or wish.view == "dream"):
         stop(f"{wish.method} dreams of nothing; leave --layer and --view dream out", ExitCode.USAGE)
+    if wish.method != "dream" and wish.quality is not None:
+        stop(f"--quality is of the dream; {wish.method} has its own", ExitCode.USAGE)
 
 
 def _check(out: Path, *, force: bool) -> None:
@@ -162,13 +180,12 @@ def _explain(wish: Wish, loaded: "Loaded", settings: "Settings") -> "tuple[Pictu
     except (PictureError, UnusableFile, OSError, MemoryError) as error:
         stop(f"{wish.picture}: {refusal(wish.picture, error).detail}", ExitCode.FAILED)
     index = None if wish.emotion is None else copy.card.labels.index(wish.emotion)
+    quality = wish.quality or "quick"
     loaded.devices[0].settle()
     try:
         if wish.view == "sheet":
-            return whole, explaining.explain_all(copy, pixels, wish.quality, method=wish.method)
-        return whole, [
-            explaining.explain(copy, pixels, index, wish.quality, method=wish.method, layer=wish.layer)
-        ]
+            return whole, explaining.explain_all(copy, pixels, quality, method=wish.method)
+        return whole, [explaining.explain(copy, pixels, index, quality, method=wish.method, layer=wish.layer)]
     except PeerMissing as error:
         stop(str(error), ExitCode.FAILED)
     except Exception as error:  # noqa: BLE001 - whatever a network raises on a picture
@@ -200,7 +217,7 @@ def _facts(
     wish: Wish, path: Path, picture: "Picture", explanations: "Sequence[Explanation]", loaded: "Loaded"
 ) -> dict[str, Any]:
     """What POST /explain would answer as JSON, but for the request's id, and the files."""
-    from app.explain.facts import described
+    from app.explain.facts import described, doubt
 
     card = loaded.model.card
     return {
@@ -211,13 +228,14 @@ def _facts(
             described(each, card.labels, picture.width, picture.height) for each in explanations
         ],
         "settings": _settings_of(wish),
+        "abstained_because": doubt(card, explanations[0]),
         "model": {"name": card.name, "version": card.version, "sha256": loaded.model.sha256},
         "image": {"width": picture.width, "height": picture.height, "format": picture.format},
     }
 
 
 def _settings_of(wish: Wish) -> str:
-    return wish.quality if wish.method == "dream" else wish.method
+    return wish.quality or "quick" if wish.method == "dream" else wish.method
 
 
 def _report(facts: dict[str, Any], *, json: bool, err: bool) -> None:
@@ -227,10 +245,18 @@ def _report(facts: dict[str, Any], *, json: bool, err: bool) -> None:
     rows = []
     for each in facts["explanations"]:
         none = "" if each["evidence"] else "; no evidence, so the map is flat"
-        exact = f"completeness error {each['completeness_error']:.2%}"
+        # The dream's map adds up by its balance, and other methods' have none.
+        dreamt = facts["settings"] in QUALITIES
+        exact = (
+            f"imbalance {each['imbalance']:.2%}"
+            if dreamt
+            else f"completeness error {each['completeness_error']:.2%}"
+        )
         if each["layer"] is not None:
             rows.append((each["layer"], f"{exact}{none}"))
             continue
         rows.append((each["emotion"], f"{each['probability']:.1%}; {exact}{none}"))
+    if (reason := facts["abstained_because"]) is not None:
+        rows.append(("doubt", f"do not rely on this: {DOUBTS[reason]}"))
     rows.append((facts["view"], "stdout" if err else readable(facts["out"])))
     print_table(rows, err=err)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.common import (
+    DOUBTS,
     AsJson,
     Checkpoint,
     Device,
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 8
 BAR_WIDTH = 40
-DOUBTS = {
-    "flat": "no emotion stands out",
-    "unfamiliar": "the picture is unlike those that the checkpoint learned from",
-}
 
 
 def predict(

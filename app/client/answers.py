@@ -85,6 +85,8 @@ class ExplanationImage:
         evidence: whether the map shows anything; a flat one means that nothing in the picture stands out.
         completeness_error: how far the map's sum is from the rise of the emotion's log-odds, relatively.
         imbalance: by how much what raises and what lowers had to be weighed against each other to get there.
+        abstained_because: why the prediction should not be relied on, see `Prediction`; None from a service
+            that does not say it yet, too.
         quality: how far and how finely the dream went.
         model: name@version of the checkpoint.
         request_id: names the request in the service's log.
@@ -96,6 +98,7 @@ class ExplanationImage:
     evidence: bool
     completeness_error: float
     imbalance: float
+    abstained_because: str | None
     quality: str
     model: str
     request_id: str

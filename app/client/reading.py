@@ -84,10 +84,15 @@ def explanation(response: httpx.Response) -> ExplanationImage:
         evidence=header("Evidence") == "yes",
         completeness_error=float(header("Completeness-Error")),
         imbalance=float(header("Imbalance")),
+        abstained_because=_reason(unquote(response.headers.get(f"{_HEADER}Abstained", "no"))),
         quality=header("Settings"),
         model=header("Model"),
         request_id=response.headers.get("X-Request-ID", ""),
     )
+
+
+def _reason(said: str) -> str | None:
+    return None if said == "no" else said
 
 
 def evidence(response: httpx.Response) -> tuple[Evidence, ...]:

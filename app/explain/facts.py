@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+from app.distribution import why_abstain
 from app.explain.heatmap import has_evidence
 from app.explain.regions import regions
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.card import Card
+    from app.distribution import Reason
     from app.engine import Explanation
     from app.explain.regions import Region
 
@@ -30,9 +33,16 @@ def facts(card: Card, explanations: Sequence[Explanation], quality: str) -> dict
         "Completeness-Error": f"{max(each.completeness_error for each in explanations):.4g}",
         "Imbalance": f"{max(each.imbalance for each in explanations):.4g}",
         "Evidence": "yes" if any(has_evidence(each) for each in explanations) else "no",
+        "Abstained": doubt(card, first) or "no",
         "Settings": quality,
         "Model": f"{card.name}@{card.version}",
     }
+
+
+def doubt(card: Card, explanation: Explanation) -> Reason | None:
+    """Why the prediction that is explained should not be relied on, if so."""
+    prediction = explanation.prediction
+    return why_abstain(card, [float(share) for share in prediction.probabilities], prediction.novelty)
 
 
 def notes(card: Card, sha256: str, explanations: Sequence[Explanation], quality: str) -> dict[str, str]:
@@ -63,11 +73,12 @@ def described(explanation: Explanation, labels: Sequence[str], width: int, heigh
 
 
 def _box(region: Region, width: int, height: int) -> dict[str, Any]:
+    # Outwards, so that no box is empty, however small the picture is.
     return {
-        "left": round(region.left * width),
-        "top": round(region.top * height),
-        "right": round(region.right * width),
-        "bottom": round(region.bottom * height),
+        "left": math.floor(region.left * width),
+        "top": math.floor(region.top * height),
+        "right": math.ceil(region.right * width),
+        "bottom": math.ceil(region.bottom * height),
         "share": region.share,
         "effect": "raises" if region.raises else "lowers",
     }

@@ -56,7 +56,7 @@ class Palette:
 PALETTES: dict[str, Palette] = {
     # ColorBrewer's RdBu, which colour-blind people can tell apart too.
     "red-blue": Palette((5, 48, 97), (247, 247, 247), (178, 24, 43)),
-    # The ends of cividis: what lowers is dark and what raises is light, so it can also be told apart in grey.
+    # The ends of cividis: what lowers is dark, what raises is light; a map alone can be told apart in grey.
     "cividis": Palette((0, 32, 77), (124, 123, 120), (255, 234, 70)),
 }
 """By the name that a request asks for; the first is the default."""
@@ -68,6 +68,8 @@ def overlay(
     explanation: Explanation,
     palette: Palette = DEFAULT_PALETTE,
     opacity: float = OPACITY,
+    *,
+    full: float | None = None,
 ) -> Image.Image:
     """The map on the picture, at the picture's own size.
 
@@ -76,8 +78,9 @@ def overlay(
         explanation: of that picture.
         palette: of the map.
         opacity: of the strongest evidence, 0 to 1.
+        full: evidence of a pixel from which the colour is full; by default the map's own `peak`.
     """
-    signed = strength(explanation)
+    signed = strength(explanation, full)
     ends = palette.colours(np.sign(signed))
     opaque = 255 * opacity * np.abs(signed) ** CONTRAST
     # A grey picture leaves colour to the map alone.
@@ -118,13 +121,23 @@ def softened(relevance: NDArray[np.float32]) -> NDArray[np.float32]:
     return _blurred(relevance, SOFTNESS * relevance.shape[0])
 
 
-def strength(explanation: Explanation) -> NDArray[np.float32]:
-    """The map for drawing, ``[S, S]`` in -1..1; all zero where there is no evidence."""
+def peak(explanation: Explanation) -> float:
+    """Evidence of a pixel from which a map is drawn at full colour."""
+    return float(np.percentile(np.abs(softened(explanation.relevance)), PEAK))
+
+
+def strength(explanation: Explanation, full: float | None = None) -> NDArray[np.float32]:
+    """The map for drawing, ``[S, S]`` in -1..1; all zero where there is no evidence.
+
+    Args:
+        explanation: whose map it is.
+        full: evidence of a pixel that becomes 1; by default the map's own `peak`.
+    """
     smooth = softened(explanation.relevance)
     if np.abs(smooth).sum() < NO_EVIDENCE:
         return np.zeros_like(smooth)
-    peak = float(np.percentile(np.abs(smooth), PEAK))
-    return np.clip(smooth / peak, -1, 1) if peak > 0 else np.zeros_like(smooth)
+    full = peak(explanation) if full is None else full
+    return np.clip(smooth / full, -1, 1) if full > 0 else np.zeros_like(smooth)
 
 
 def to_png(image: Image.Image, notes: Mapping[str, str]) -> bytes:

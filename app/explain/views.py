@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from app.explain.heatmap import (
+    CONTRAST,
     DEFAULT_PALETTE,
     OPACITY,
     Palette,
@@ -17,6 +20,7 @@ from app.explain.heatmap import (
     has_evidence,
     heatmap,
     overlay,
+    peak,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +34,8 @@ VIEWS: dict[str, str] = {
     "heatmap": "the heat map alone",
     "dream": "the picture after gradient ascent, its change made large enough to see",
     "pair": "the picture and the overlay side by side",
-    "sheet": "the overlays of all emotions, the most probable first; costs one explanation for each",
+    "sheet": "the overlays of all emotions, the most probable first, in one scale of colours: a pale one has "
+    "little evidence; costs one explanation for each",
 }
 """What each shows, by the name that a request asks for; the first is the default."""
 
@@ -41,6 +46,8 @@ _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 _SMALLEST_TEXT = 12
 _WIDEST = 1000  # text grows with a picture up to this width; beyond it, it is large enough
 _MARGIN = 0.3  # around a line of text, of its height
+_FONT = Path(__file__).with_name("font") / "DejaVuSans.ttf"  # Pillow's own has no letter beyond ASCII
+_GREY = 128  # of the picture that the legend of an overlay is laid on
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Style:
     Attributes:
         palette: of the map.
         opacity: of the strongest evidence in an overlay, 0 to 1.
-        legend: whether a strip below says the emotion, its probability and what the colours mean.
+        legend: whether a strip below says the emotion, its probability and what the colours mean, if any.
     """
 
     palette: Palette = DEFAULT_PALETTE
@@ -87,8 +94,12 @@ def draw(
         if view == "pair":
             drawn = _beside(picture.rgb, drawn)
     if style.legend:
-        caption = "" if view == "sheet" else caption_of(first, names)
-        drawn = _above(drawn, _legend(drawn.width, caption, style.palette))
+        lines = [] if view == "sheet" else [_strip(drawn.width, caption_of(first, names))]
+        if view != "dream":  # whose colours are the picture's own
+            opacity = None if view == "heatmap" else style.opacity
+            lines.append(_colours(drawn.width, style.palette, opacity))
+        for line in lines:
+            drawn = _above(drawn, line)
     return drawn
 
 
@@ -108,8 +119,9 @@ def _sheet(
     size = (max(1, round(picture.rgb.width * scale)), max(1, round(picture.rgb.height * scale)))
     small = type(picture)(picture.rgb.resize(size), picture.format, picture.width, picture.height)
     cells = []
+    full = max(peak(each) for each in explanations)
     for explanation in explanations:
-        drawn = overlay(small, explanation, style.palette, style.opacity)
+        drawn = overlay(small, explanation, style.palette, style.opacity, full=full)
         # A sheet is looked at as a whole, so each cell is seen small and its caption must be large.
         caption = _strip(drawn.width, caption_of(explanation, names), height=_text_height(2 * drawn.width))
         cells.append(_above(drawn, caption))
@@ -123,14 +135,18 @@ def _sheet(
     return sheet
 
 
-def _legend(width: int, caption: str, palette: Palette) -> Image.Image:
-    """A strip: the caption, and a bar of the colours between the words for its ends."""
-    ramp = palette.colours(np.linspace(-1, 1, max(2, width // 2), dtype=np.float32)[None])
+def _colours(width: int, palette: Palette, opacity: float | None) -> Image.Image:
+    """A strip: a bar of the colours of a map, or of one laid on grey, between the words for its ends."""
+    signed = np.linspace(-1, 1, max(2, width // 2), dtype=np.float32)[None]
+    ramp = palette.colours(signed)
+    if opacity is not None:
+        laid = opacity * np.abs(signed)[..., None] ** CONTRAST
+        ramp = (_GREY + laid * (palette.colours(np.sign(signed)) - _GREY)).astype(np.float32)
     height = _text_height(width)
     bar = Image.fromarray(np.rint(ramp).astype(np.uint8)).resize((max(1, width // 2), height))
     words = _strip(width, "lowers it", "raises it")
     words.paste(bar, ((width - bar.width) // 2, (words.height - height) // 2))
-    return _above(_strip(width, caption), words) if caption else words
+    return words
 
 
 def _strip(width: int, left: str, right: str = "", *, height: int | None = None) -> Image.Image:
@@ -140,7 +156,7 @@ def _strip(width: int, left: str, right: str = "", *, height: int | None = None)
     size = height
     while size > 1 and max(_text_width(text, size) for text in (left, right)) > room - height // 3:
         size -= 1
-    font = ImageFont.load_default(size)
+    font = _font(size)
     strip = Image.new("RGB", (width, round(height * (1 + 2 * _MARGIN))), _PAPER)
     pen = ImageDraw.Draw(strip)
     middle = strip.height // 2
@@ -154,7 +170,12 @@ def _text_height(width: int) -> int:
 
 
 def _text_width(text: str, size: int) -> float:
-    return ImageFont.load_default(size).getlength(text)
+    return _font(size).getlength(text)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(_FONT, size)
 
 
 def _beside(left: Image.Image, right: Image.Image) -> Image.Image:

@@ -3,16 +3,20 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.api.explaining import times
 from app.api.schemas import ExplanationResponse
 from app.checkpoint import sha256_of
+from app.engine import Prediction
 from app.explain.views import VIEWS
 from tests.api.serving import slug
+from tests.explain.test_heatmap import explanation
 from tests.pictures import BLUE, RED, encoded, noise, plain
 from tests.tiny import LABELS, SIDE
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
+
+JSON = {"Accept": "application/json"}
 
 
 def opened(response: httpx.Response) -> Image.Image:
@@ -83,13 +89,14 @@ def test_headers_and_notes_say_the_same(client: httpx.Client, checkpoint_path: P
         "Completeness-Error",
         "Imbalance",
         "Evidence",
+        "Abstained",
         "Settings",
         "Model",
     ):
         assert image.info[f"DeepEmotion-{name}"] == response.headers[f"x-deepemotion-{name}"]
     assert image.info["DeepEmotion-Model-SHA256"] == sha256_of(checkpoint_path)
     assert response.headers["x-deepemotion-model"] == "tiny@0.0.1"
-    assert float(response.headers["x-deepemotion-completeness-error"]) < 0.1
+    assert response.headers["x-deepemotion-abstained"] == "no"
 
 
 def test_nothing_of_the_uploads_metadata_comes_back(client: httpx.Client) -> None:
@@ -152,6 +159,41 @@ def test_looks(client: httpx.Client) -> None:
     assert tall.crop((0, 0, *usual.size)).tobytes() == usual.tobytes()
 
 
+@pytest.mark.parametrize("path", ["/explain", "/predict"])
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("emotoin=joy", "there is no parameter emotoin"),
+        ("<b>=1", "there is no parameter"),
+        (f"{'q' * 33}=1", "there is no parameter"),
+        ("&".join(f"a{number}=" for number in range(500)), "there is no parameter a0"),
+    ],
+)
+def test_a_misspelt_parameter_is_refused_instead_of_ignored(
+    client: httpx.Client, path: str, query: str, detail: str
+) -> None:
+    response = client.post(f"{path}?{query}", content=plain())
+    assert (response.status_code, slug(response)) == (422, "invalid-request")
+    assert response.json()["detail"] == detail
+
+
+def test_a_map_without_json_is_refused_since_it_would_not_come(client: httpx.Client) -> None:
+    response = client.post("/explain", params={"map": "npz"}, content=plain())
+    assert (response.status_code, slug(response)) == (422, "contradiction")
+    assert "Accept: application/json" in response.json()["detail"]
+
+
+def test_an_explanation_says_when_its_prediction_should_not_be_relied_on(judge: httpx.Client) -> None:
+    reasons = set()
+    for data in (plain((0, 200, 0)), plain((128, 128, 128)), plain((0, 0, 0))):
+        predicted = judge.post("/predict", content=data).json()["abstained_because"]
+        drawn = judge.post("/explain", content=data)
+        assert drawn.headers["x-deepemotion-abstained"] == (predicted or "no")
+        assert judge.post("/explain", content=data, headers=JSON).json()["abstained_because"] == predicted
+        reasons.add(predicted)
+    assert reasons == {None, "flat", "unfamiliar"}
+
+
 def test_quality_is_told_and_a_thorough_map_takes_more_steps(client: httpx.Client) -> None:
     for quality in ("quick", "thorough"):
         response = client.post("/explain", params={"quality": quality}, content=encoded(noise((40, 30))))
@@ -178,9 +220,6 @@ def test_a_value_that_is_not_allowed_is_answered_with_those_that_are(
     assert (response.status_code, slug(response)) == (422, "invalid-request")
     assert name in response.json()["detail"]
     assert allowed in response.json()["detail"]
-
-
-JSON = {"Accept": "application/json"}
 
 
 def test_json_says_where_the_evidence_is(client: httpx.Client) -> None:
@@ -268,6 +307,16 @@ def test_timing(client: httpx.Client) -> None:
     timing = client.post("/explain", content=plain()).headers["server-timing"]
     names = re.findall(r"(\w+);dur=\d+\.\d", timing)
     assert names == ["decode", "queue", "infer", "render"]
+
+
+def test_the_times_of_a_sheet_count_its_one_prediction_once() -> None:
+    prediction = Prediction(np.array([0.6, 0.4]), 0.25, 0.5)
+    dreamt = explanation(np.ones((8, 8), np.float32))
+    both = [
+        replace(dreamt, prediction=prediction, queue_seconds=0.25 + waited, infer_seconds=0.5 + computed)
+        for waited, computed in ((1.0, 2.0), (4.0, 8.0))
+    ]
+    assert times(both) == (5.25, 10.5)
 
 
 def test_an_unknown_emotion_is_refused(client: httpx.Client) -> None:

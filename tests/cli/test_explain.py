@@ -76,7 +76,7 @@ def test_the_file_is_named_for_what_it_shows(deepemotion: Deepemotion, tmp_path:
     assert (tmp_path / "red-anger-overlay.png").is_file()
     first, last = ran.stdout.splitlines()
     assert first.startswith("anger")
-    assert "completeness error" in first
+    assert "imbalance" in first
     assert last.split() == ["overlay", "red-anger-overlay.png"]
     deepemotion("explain", "red.png", "--view", "sheet")
     assert (tmp_path / "red-sheet.png").is_file()
@@ -137,6 +137,7 @@ def test_a_picture_that_the_network_fails_on(deepemotion: Deepemotion, tmp_path:
         (("photo.jpg", "--layer", "smooth", "--emotion", "joy"), "is of no emotion"),
         (("photo.jpg", "--layer", "smooth", "--method", "occlusion"), "dreams of nothing"),
         (("photo.jpg", "--view", "dream", "--method", "occlusion"), "dreams of nothing"),
+        (("photo.jpg", "--quality", "thorough", "--method", "occlusion"), "--quality is of the dream"),
     ],
 )
 def test_wrong_usage(deepemotion: Deepemotion, photo: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -149,7 +149,7 @@ def test_no_address_that_a_request_names_is_asked(watched: tuple[Process, Path])
                     assert client.post(path, files={"file": form.encode()}).status_code == 415
             assert client.post("/predict", data={"file": address, "url": address}).status_code == 415
             assert client.post("/predict", json={"url": address}).status_code == 415
-            assert client.post("/predict", params={"url": address, "image_url": address}).status_code == 400
+            assert client.post("/predict", params={"url": address, "image_url": address}).status_code == 422
             image = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [address]}
             assert client.post("/v2/models/tiny/infer", json={"inputs": [image]}).status_code == 400
             asked = {"X-Forwarded-Host": address, "Referer": address, "Origin": address}
