@@ -8,7 +8,7 @@
 # make lock             deploy/requirements.lock anew: the releases that the image installs, with digests
 # make sbom             build/sbom.json: what the image has of Python, in CycloneDX's words; needs Docker and the image
 # make audit            the same looked up among known vulnerabilities; needs the network
-# make test-fuzz        1,020,000 inputs that atheris makes up, for the decoder and the parsers; half an hour
+# make test-fuzz        1,020,000 inputs that atheris makes up, for the decoder and the parsers; forty minutes
 # make bench            how fast it is beside its peers and the bare network; half an hour, on an idle machine
 # make soak             20,000 predictions, after which memory and open files are as before
 # Each sets up what it needs. TORCH=cuda takes the build of PyTorch for NVIDIA GPUs.

@@ -193,7 +193,7 @@ class Settings(BaseSettings):
         le=1_000_000,
         allow_inf_nan=False,
         description="units of work a second that one API key, or without keys one address, may ask for in "
-        "the long run: 1 for a prediction, 13 for a quick explanation. Unset is no limit",
+        "the long run: 1 for a prediction, 17 for a quick explanation. Unset is no limit",
     )
     rate_burst: int = Field(
         default=60, ge=1, le=1_000_000, description="units that it may ask for at once after a pause"

@@ -165,4 +165,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except PeerMissing as error:
-        sys.exit(f"{error}\nor leave the method out with --methods")
+        sys.exit(f"{error}\nor leave out its methods with --methods, and ROAD with --road-pictures 0")

@@ -203,7 +203,9 @@ def from_nsfwjs(package: Path, out: Path) -> int:
         "std": "1.0",
         "count_border": "false",
         "provenance": provenance,
-        "commands": f"npm pack nsfwjs@4.4.0\npython -m training weights {package} {out}",
+        "commands": f"mkdir -p {package.parent}\n"
+        f"npm pack nsfwjs@4.4.0 --pack-destination {package.parent}\n"
+        f"python -m training weights {package} {out}",
     }
     save_file(state, out, metadata=metadata)
     return len(state)

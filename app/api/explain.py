@@ -93,7 +93,7 @@ class ExplainQuery(BaseModel):
     )
     quality: Literal["quick", "thorough"] = Field(
         default="quick",
-        description="quick: as long as a dozen predictions; thorough: several times that, and steadier",
+        description="quick: as long as some sixteen predictions; thorough: three times that, and steadier",
     )
     colours: Literal["red-blue", "cividis"] = Field(
         default="red-blue",

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from app.api.deps import Service
 
 PREDICTION = 1
-EXPLANATION = {"quick": 13, "thorough": 42}
-"""Units of one emotion's map. Five gradients take the time of thirteen predictions by ONNX Runtime, as
-``python -m bench.explain --speed`` measures, and sixteen take sixteen fifths of that."""
+EXPLANATION = {"quick": 17, "thorough": 52}
+"""Units of one emotion's map: the time of so many predictions by ONNX Runtime, as ``python -m bench.explain
+--speed`` measures it."""
 MOST_CLIENTS = 10_000
 """Buckets that are kept, of about 200 bytes each; the one that was longest unused is forgotten first."""
 

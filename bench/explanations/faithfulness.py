@@ -14,13 +14,14 @@ is how much more log-odds the picture keeps without its weakest pixels than with
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
+
+from bench.explanations.maps import peer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,9 +83,9 @@ def road(checkpoint: Checkpoint, pixels: Pixels, emotion: int, relevance: NDArra
     """ROAD, least relevant first less most relevant first, on the log-odds; above 0 is better than nothing.
 
     Raises:
-        ModuleNotFoundError: pytorch-grad-cam, whose imputation this is, is not installed.
+        PeerMissing: pytorch-grad-cam, whose imputation this is, is not installed.
     """
-    impute = importlib.import_module("pytorch_grad_cam.metrics.road").NoisyLinearImputer(noise=0.0)
+    impute = peer("pytorch_grad_cam.metrics.road").NoisyLinearImputer(noise=0.0)
     picture = torch.from_numpy(pixels).float() / 255
     rank = _ranks(relevance)
     noise = _NOISE * torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))

@@ -106,7 +106,7 @@ def _edges(asked: Explained) -> Map:
 
 
 def _integrated_gradients(asked: Explained) -> Map:
-    method = _peer("captum.attr").IntegratedGradients(_objective(asked))
+    method = peer("captum.attr").IntegratedGradients(_objective(asked))
     inputs = _inputs(asked)
     found = method.attribute(
         inputs,
@@ -119,7 +119,7 @@ def _integrated_gradients(asked: Explained) -> Map:
 
 
 def _smoothgrad(asked: Explained) -> Map:
-    attr = _peer("captum.attr")
+    attr = peer("captum.attr")
     method = attr.NoiseTunnel(attr.Saliency(_objective(asked)))
     torch.manual_seed(asked.seed)
     found = method.attribute(
@@ -136,7 +136,7 @@ def _smoothgrad(asked: Explained) -> Map:
 
 def _occlusion(asked: Explained) -> Map:
     found = (
-        _peer("captum.attr")
+        peer("captum.attr")
         .Occlusion(_objective(asked))
         .attribute(
             _inputs(asked),
@@ -151,8 +151,8 @@ def _occlusion(asked: Explained) -> Map:
 
 
 def _grad_cam(asked: Explained, block: str) -> Map:
-    cam = _peer("pytorch_grad_cam")
-    target = _peer("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget(asked.emotion)
+    cam = peer("pytorch_grad_cam")
+    target = peer("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget(asked.emotion)
     with cam.GradCAM(model=_objective(asked), target_layers=[asked.twin.blocks[block]]) as method:
         return np.asarray(method(input_tensor=_inputs(asked), targets=[target])[0], np.float32)
 
@@ -205,7 +205,12 @@ def _summed(found: torch.Tensor) -> Map:
     return np.asarray(found.detach()[0].sum(dim=0).numpy(), np.float32)
 
 
-def _peer(module: str) -> Any:  # noqa: ANN401 - libraries that need not be there
+def peer(module: str) -> Any:  # noqa: ANN401 - libraries that need not be there
+    """A module of a library to compare with.
+
+    Raises:
+        PeerMissing: it is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

