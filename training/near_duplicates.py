@@ -45,6 +45,18 @@ def group_near_duplicates(pictures: Sequence[Path], *, max_distance: int = MAX_D
     return group_hashes(hashes, max_distance=max_distance)
 
 
+def near_any(
+    pictures: Sequence[Path], others: Sequence[Path], *, max_distance: int = MAX_DISTANCE
+) -> NDArray[np.bool_]:
+    """Which of N pictures are in a group of near-duplicates with any of the others, ``[N]``.
+
+    Takes and raises what `group_near_duplicates` does.
+    """
+    groups = group_near_duplicates((*pictures, *others), max_distance=max_distance)
+    near: NDArray[np.bool_] = np.isin(groups[: len(pictures)], groups[len(pictures) :])
+    return near
+
+
 def perceptual_hashes(pictures: Sequence[Path]) -> tuple[NDArray[np.uint64], dict[int, str]]:
     """Hash N pictures.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from training.affective_set import DataError, cross_validation
 from training.fit_settings import autocast
 from training.head import PENALTIES, HeadFit, extract, fit_head
+from training.near_duplicates import near_any
 from training.pictures import RatedPictures, batches
 
 if TYPE_CHECKING:
@@ -146,6 +147,31 @@ class PseudoRated:
             writer.writerow(["picture", *self.labels])
             for picture, levels in zip(self.pictures, self.agreement, strict=True):
                 writer.writerow([os.path.relpath(picture.resolve(), here), *np.round(levels, 6)])
+
+
+def kept_apart(
+    sets: tuple[AffectiveSet, AffectiveSet], partitions: tuple[Partition, Partition]
+) -> tuple[Partition, Partition]:
+    """Both partitions, less the training pictures that are near duplicates of what the other set holds out.
+
+    Each set's own groups see to itself; but two sets may have drawn on the same sites, and a network that
+    has learned a picture from one would be scored on it by the other.
+
+    Args:
+        sets: two of them.
+        partitions: theirs.
+
+    Raises:
+        DataError: nothing would be left to learn from.
+    """
+    kept = []
+    for rated, part, other, its in zip(sets, partitions, sets[::-1], partitions[::-1], strict=True):
+        held_out = [other.pictures[i] for i in (*its.validation, *its.test)]
+        train = part.train[~near_any(_chosen(rated, part), held_out)]
+        if not len(train):
+            raise DataError(f"all training pictures of {rated.name} are held out by {other.name}")
+        kept.append(replace(part, train=train))
+    return kept[0], kept[1]
 
 
 def of_others(

@@ -90,10 +90,14 @@ def of_run(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition, ru
     """Findings on the test pictures of the checkpoint's split.
 
     Raises:
-        EvaluationError: the pictures are not those of the split, or it kept none for the test.
+        EvaluationError: the pictures are not those of the split, or it kept none for the test; or the
+            checkpoint was made of another run.
+        RunError: the folder holds no run.
     """
     check_labels(checkpoint.card.labels, rated)
     check_split(checkpoint.card.split, rated, partition)
+    if run.record()["command"] not in checkpoint.card.command.splitlines():
+        raise EvaluationError(f"this checkpoint's card does not say that it was made of the run {run.folder}")
     logs = {"": run.epochs()}
     return Findings(
         checkpoint.card,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from scipy.special import entr
+from scipy.stats import binomtest
 
 from app.card import Score
 from training.metrics import (
@@ -263,7 +264,31 @@ def test_a_figure_that_cannot_be_measured_is_left_out() -> None:
 def test_a_figure_that_some_resamples_lack_still_has_an_interval() -> None:
     rated = table([0.5, 0.5], [0.1, 0.9])  # one resample in four has no clear picture
     score = measure_with_intervals(rated, rated, seed=0, resamples=40)["accuracy_when_clear"]
-    assert (score.low, score.value, score.high) == (1, 1, 1)
+    assert (score.value, score.high) == (1, 1)
+    assert 0 < score.low < 0.5, "one picture that is right proves little"
+
+
+def test_all_right_and_all_wrong_have_an_interval() -> None:
+    rated = np.eye(3)[np.arange(60) % 3]
+    right = measure_with_intervals(rated, rated, seed=0, resamples=20)
+    wrong = measure_with_intervals(np.roll(rated, 1, axis=1), rated, seed=0, resamples=20)
+    wilson = binomtest(60, 60).proportion_ci(method="wilson").low
+    for name in ("accuracy", "accuracy_when_clear", "balanced_accuracy", "macro_f1"):
+        assert [right[name].low, right[name].high] == pytest.approx([wilson, 1], abs=1e-6)
+        assert [wrong[name].low, wrong[name].high] == pytest.approx([0, 1 - wilson], abs=1e-6)
+    assert right["intersection"].low == 1, "a mean of distances is no share"
+    skewed = np.eye(2)[[0] * 58 + [1] * 2]
+    few = measure_with_intervals(skewed, skewed, seed=0, resamples=20)
+    assert few["balanced_accuracy"].low < few["accuracy"].low
+
+
+def test_the_chance_of_f1_is_that_of_a_die() -> None:
+    rng = np.random.default_rng(3)
+    rated = np.eye(4)[rng.choice(4, p=[0.6, 0.2, 0.15, 0.05], size=20_000)]
+    die = np.eye(4)[rng.integers(4, size=20_000)]
+    chance = reference_levels(rated, rated, None, seed=0)["chance"]
+    assert chance["macro_f1"] == pytest.approx(macro_f1(die, rated), abs=0.01)
+    assert chance["accuracy_when_clear"] == 0.25
 
 
 def test_reference_levels_know_nothing_of_the_picture() -> None:
@@ -274,7 +299,7 @@ def test_reference_levels_know_nothing_of_the_picture() -> None:
     assert levels["chance"]["accuracy"] == levels["chance"]["balanced_accuracy"] == pytest.approx(1 / 3)
     assert levels["chance"]["kl"] == pytest.approx(np.log(3) - entr(rated).sum(axis=1).mean())
     # A predictor that has no favourite is neither right nor confident.
-    assert not levels["chance"].keys() & {"accuracy_when_clear", "calibration_error", "macro_f1"}
+    assert "calibration_error" not in levels["chance"]
     assert levels["majority"]["accuracy"] == levels["majority"]["balanced_accuracy"] == 0.5
     assert levels["majority"]["chebyshev"] == pytest.approx((0.3 + 0.8) / 2)
     mean = table([0.5, 0.4, 0.1])
@@ -286,7 +311,8 @@ def test_reference_levels_leave_out_what_cannot_be_measured() -> None:
     unclear = np.full((4, 2), 0.5)
     for level in reference_levels(unclear, unclear, np.full(4, 2.0), seed=0).values():
         assert np.isfinite(list(level.values())).all()
-    assert "accuracy_when_clear" not in reference_levels(unclear, unclear, None, seed=0)["mean"]
+    for level in reference_levels(unclear, unclear, None, seed=0).values():
+        assert "accuracy_when_clear" not in level
 
 
 @pytest.mark.parametrize("count", [3, 15])

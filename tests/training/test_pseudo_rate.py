@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from tests.training.colours import LABELS, SIDE, colour_set, draw_folder, parts
-from training.affective_set import DataError
-from training.pseudo_rate import Panel, learn, of_both, of_others, out_of_fold
+from training.affective_set import AffectiveSet, DataError, Partition
+from training.pseudo_rate import Panel, kept_apart, learn, of_both, of_others, out_of_fold
 from training.sources import SourceOptions, load
 from training.teacher import Teacher
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.affective_set import AffectiveSet, Partition
 
 CPU = torch.device("cpu")
 
@@ -111,6 +111,30 @@ def test_nobody_is_asked_about_a_picture_that_he_learned_from(rated: AffectiveSe
     expected = out_of_fold(by_chance, seen, penalty=0.01, seed=1)
     assert expected.sum(axis=1) == pytest.approx(1)
     assert (expected.argmax(axis=1) == by_chance.dominant).mean() < 0.6
+
+
+def test_what_one_set_holds_out_is_not_learned_from_the_other(tmp_path: Path) -> None:
+    noise = np.random.default_rng(2)
+    both = []
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in range(9):
+            picture = Image.fromarray(noise.integers(0, 256, (12, 12, 3), np.uint8)).resize((96, 96))
+            picture.save(folder / f"{number}.png")
+        pictures = tuple(sorted(folder.iterdir()))
+        both.append(
+            AffectiveSet(name, LABELS, pictures, np.eye(3)[np.arange(9) % 3], None, np.arange(9), "", "")
+        )
+    copied = Image.open(both[0].pictures[7])  # held out by the first, learned from by the second
+    copied.resize((64, 64)).save(both[1].pictures[2], "PNG")
+    divided = Partition(train=np.arange(5), validation=np.array([5, 6]), test=np.array([7, 8]))
+    first, second = kept_apart((both[0], both[1]), (divided, divided))
+    assert first.train.tolist() == [0, 1, 2, 3, 4]
+    assert second.train.tolist() == [0, 1, 3, 4]
+    assert second.test.tolist() == [7, 8]
+    with pytest.raises(DataError, match="held out by"):
+        kept_apart((both[0], both[0]), (divided, Partition(divided.test, divided.train, divided.test)))
 
 
 def test_two_sets_of_one_name_and_a_share_that_is_none_are_refused(

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -113,8 +115,20 @@ def test_what_was_not_scored_so_is_not_reported_so(
         of_cross_validation(colours, rated, tmp_path, [])
     with pytest.raises(EvaluationError, match="not those that training kept apart"):
         of_run(colours, rated, split(rated, seed=2), Run(fitted))
-    with pytest.raises(RunError, match="holds no log"):
+    with pytest.raises(RunError, match="holds no run"):
         of_run(colours, rated, split(rated, seed=1), Run(tmp_path))
+
+
+def test_another_run_than_the_checkpoint_s_is_refused(
+    colours: Checkpoint, colour_folder: Path, fitted: Path, tmp_path: Path
+) -> None:
+    other = Run(shutil.copytree(fitted, tmp_path / "other"))
+    record = other.record()
+    record["command"] += " --seed 5"
+    (other.folder / "run.json").write_text(json.dumps(record), "utf-8")
+    rated = colour_set(colour_folder)
+    with pytest.raises(EvaluationError, match="made of the run"):
+        of_run(colours, rated, split(rated, seed=1), other)
     assert report.EXAMPLES == 12
     assert rated.labels == LABELS
 

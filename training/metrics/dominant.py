@@ -48,6 +48,13 @@ def recall_in(counts: Floats) -> float:
     return float((np.diag(counts)[there > 0] / there[there > 0]).mean()) if there.any() else float("nan")
 
 
+def trials_in(counts: Floats) -> float:
+    """Pictures of a single lot whose share of right answers would vary as the mean recall does."""
+    there = counts.sum(axis=1)
+    there = there[there > 0]
+    return float(len(there) ** 2 / (1 / there).sum()) if len(there) else 0.0
+
+
 def f1_in(counts: Floats) -> float:
     """Mean over emotions of 2 TP / (2 TP + FP + FN), of those that are rated or predicted dominant."""
     both = counts.sum(axis=0) + counts.sum(axis=1)

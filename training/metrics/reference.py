@@ -66,7 +66,7 @@ def reference_levels(
     levels = {
         name: measure(np.tile(make(), (count, 1)), rated, common=common) for name, make in constant.items()
     }
-    _guess(levels["chance"], labels, len(common))
+    _guess(levels["chance"], rated, len(common))
     if raters is not None and np.rint(raters).max() > 1:
         levels["raters"] = _noise(rated, raters, common, np.random.default_rng(seed))
     return {
@@ -75,13 +75,18 @@ def reference_levels(
     }
 
 
-def _guess(level: dict[str, float], labels: int, common: int) -> None:
+def _guess(level: dict[str, float], rated: Floats, common: int) -> None:
     """A predictor that has no favourite is right as often as a die, and not confident in anything."""
+    labels = rated.shape[1]
     level["accuracy"] = level["balanced_accuracy"] = 1 / labels
+    if np.isfinite(level["accuracy_when_clear"]):
+        level["accuracy_when_clear"] = 1 / labels
     for name in ("accuracy_when_clear_and_common", "balanced_accuracy_when_clear_and_common"):
         level[name] = 1 / common if common else float("nan")
-    for name in ("accuracy_when_clear", "macro_f1", "calibration_error"):
-        level.pop(name)
+    # A die finds a Kth of every emotion, and what it calls one is it as often as any picture is.
+    share, found = np.bincount(rated.argmax(axis=1), minlength=labels) / len(rated), 1 / labels
+    level["macro_f1"] = float((2 * share * found / (share + found)).mean())
+    level.pop("calibration_error")
 
 
 def _noise(

@@ -10,13 +10,14 @@ from app.card import Score
 from training.metrics import calibration, dominant, pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     from training.metrics.pictures import Floats
 
 RESAMPLES = 2000
+_NORMAL = 1.959964  # standard deviations that hold 95 % of a normal distribution
 BIASED = frozenset({"calibration_error", "classwise_calibration_error"})
 """Sums of absolute gaps, which grow with the noise of every resample. Their interval is the basic bootstrap's
 (Davison and Hinkley 1997, eq. 5.6), which takes that off again, where percentiles may leave the value out."""
@@ -61,6 +62,19 @@ class _Sheet:
             "classwise_calibration_error": float(np.mean([each.error(weights) for each in self.each])),
         }
 
+    def trials(self) -> dict[str, float]:
+        """For each figure that is a share of right answers, of how many."""
+        counts = dominant.confusion(self.predicted, self.rated)
+        common = dominant.clear_and_common(self.predicted, self.rated, self.common)
+        return {
+            "accuracy": float(len(self.rated)),
+            "accuracy_when_clear": float(self.clear.sum()),
+            "accuracy_when_clear_and_common": float(common.sum()),
+            "balanced_accuracy": dominant.trials_in(counts),
+            "balanced_accuracy_when_clear_and_common": dominant.trials_in(common),
+            "macro_f1": dominant.trials_in(counts),
+        }
+
 
 def measure(predicted: Floats, rated: Floats, *, common: NDArray[np.int64] | None = None) -> dict[str, float]:
     """Every figure by its name; NaN where these pictures do not allow one.
@@ -86,6 +100,8 @@ def measure_with_intervals(
 ) -> dict[str, Score]:
     """`measure` with 95 % percentile bootstrap intervals; figures that cannot be measured are left out.
 
+    A share of all or none, which no resample changes, has Wilson's interval.
+
     Args:
         predicted: ``[N, K]``, or ``[R, N, K]`` of R networks: then a figure is the mean of theirs.
         rated: ``[N, K]``.
@@ -102,7 +118,7 @@ def measure_with_intervals(
         found = [sheet.figures(weights) for sheet in sheets]
         return {name: float(np.mean([figure[name] for figure in found])) for name in found[0]}
 
-    return _with_intervals(figures, len(rated), groups, seed, resamples)
+    return _with_intervals(figures, len(rated), groups, seed, resamples, trials=sheets[0].trials())
 
 
 def measure_changes(
@@ -135,7 +151,7 @@ def measure_changes(
         was = old.figures(weights)
         return {name: value - was[name] for name, value in new.figures(weights).items()}
 
-    return _with_intervals(figures, len(rated), groups, seed, resamples, signed=True)
+    return _with_intervals(figures, len(rated), groups, seed, resamples)
 
 
 def _with_intervals(
@@ -145,9 +161,12 @@ def _with_intervals(
     seed: int,
     resamples: int,
     *,
-    signed: bool = False,
+    trials: Mapping[str, float] | None = None,
 ) -> dict[str, Score]:
-    """Figures of how often each picture counts, with what they are where groups are drawn anew."""
+    """Figures of how often each picture counts, with what they are where groups are drawn anew.
+
+    Without the trials of shares the figures are differences, which have a sign.
+    """
     _, group = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
     members = int(group.max()) + 1
     rng = np.random.default_rng(seed)
@@ -157,14 +176,20 @@ def _with_intervals(
         for name, value in figures(times[group].astype(np.float64)).items():
             draws.setdefault(name, []).append(value)
     return {
-        name: _score(value, draws[name], biased=name in BIASED and not signed)
+        name: _score(value, draws[name])
+        if trials is None
+        else _score(value, draws[name], biased=name in BIASED, trials=trials.get(name, 0.0))
         for name, value in figures(np.ones(count)).items()
         if np.isfinite(value)
     }
 
 
-def _score(value: float, draws: list[float], *, biased: bool) -> Score:
+def _score(value: float, draws: list[float], *, biased: bool = False, trials: float = 0.0) -> Score:
     low, high = np.nanpercentile(draws, [2.5, 97.5])
+    if trials and low == high == value and value in {0.0, 1.0}:
+        # Of pictures that are all right no resample has a wrong one, but others would (Wilson 1927).
+        edge = trials / (trials + _NORMAL**2)
+        return Score(value=value, low=value * edge, high=1 - (1 - value) * edge)
     if biased:
         low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
     return Score(value=value, low=float(low), high=float(high))

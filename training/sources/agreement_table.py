@@ -14,7 +14,7 @@ import numpy as np
 from training.affective_set import AffectiveSet, DataError
 from training.sources.files import find, group_ids
 from training.sources.table import Table, read_table
-from training.sources.units import TOTAL, number_in, possible_units, sums_fit
+from training.sources.units import TOTAL, is_missing, number_in, possible_units, sums_fit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +57,8 @@ def read_agreement_table(
     if problems := _sum_problems(table, votes, unit) + _more_votes_than_raters(table, votes, raters, unit):
         raise DataError(f"{path} is not in {unit}s of {', '.join(columns.emotions)}", problems)
     sums = votes.sum(axis=1)
+    if unit == "count" and (empty := _empty_cells(table, columns.emotions, sums, raters)):
+        raise DataError(f"{path} has {len(empty)} counts that are not there; write 0 for no votes", empty)
     if unit == "count":  # votes for what is left out are no votes for any of these
         raters = sums if raters is None else np.minimum(raters, sums)
     names = table.column(columns.group) if columns.group else [""] * len(pictures)
@@ -111,6 +113,18 @@ def _numbers(table: Table, columns: tuple[str, ...]) -> tuple[NDArray[np.float64
             else:
                 numbers[row, place] = number
     return numbers, problems
+
+
+def _empty_cells(
+    table: Table, columns: tuple[str, ...], sums: NDArray[np.float64], raters: NDArray[np.float64] | None
+) -> list[str]:
+    """Counts without a number that may be other than 0: the others do not sum to the row's raters."""
+    return [
+        f"row {table.numbers[row]}, column {name!r} is empty"
+        for name in columns
+        for row, cell in enumerate(table.column(name))
+        if is_missing(cell) and (raters is None or raters[row] != sums[row])
+    ]
 
 
 def _without_raters(table: Table, raters: NDArray[np.float64]) -> list[str]:

@@ -22,12 +22,17 @@ _MISSING = frozenset({"", "na", "n/a", "nan"})
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that it has no value."""
+    return cell.lower() in _MISSING
+
+
 def number_in(cell: str) -> float | None:
     """The number in a cell, with a decimal point or comma and perhaps a percent sign; None if there is none.
 
     A missing value (an empty cell, NA, N/A or NaN) is 0.
     """
-    if cell.lower() in _MISSING:
+    if is_missing(cell):
         return 0.0
     text = cell.removesuffix("%").rstrip()
     return float(text.replace(",", ".")) if _NUMBER.fullmatch(text) else None

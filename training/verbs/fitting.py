@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from training import distributed, pretrained, teacher
-from training.affective_set import TEST_SHARE, split
+from training.affective_set import TEST_SHARE, Partition, split
 from training.fit import fit
-from training.pseudo_rate import Panel, of_both, of_others
+from training.pseudo_rate import Panel, kept_apart, of_both, of_others
 from training.run import Run
 from training.verbs import options, reading
 from training.verbs.printing import OUT
@@ -97,14 +99,23 @@ def _pseudo_rate(chosen: argparse.Namespace) -> None:
     others, rated = reading.whole_set(chosen), reading.other_set(chosen, kind, Path(path))
     if chosen.own is not None:  # its raters are asked, too
         others = reading.keep(others, chosen.min_agreement, chosen.top_classes)
-    partition = split(rated, seed=chosen.seed)
+    everything = np.arange(len(others))
+    of_rest = (
+        Partition(train=everything, validation=everything[:0], test=everything[:0])
+        if chosen.own is None
+        else split(others, seed=chosen.seed)
+    )
+    before = (split(rated, seed=chosen.seed), of_rest)
+    partition, of_rest = kept_apart((rated, others), before)
+    if left := sum(len(each.train) for each in before) - len(partition.train) - len(of_rest.train):
+        OUT.print(f"{left} pictures are left out: near duplicates of what the other set holds out")
     panel = Panel(
         [teacher.load(file) for file in chosen.teacher], side=chosen.side, precision=chosen.precision
     )
     if chosen.own is None:
-        made = of_others(panel, rated, partition, others, device=chosen.device)
+        made = of_others(panel, rated, partition, others.subset(of_rest.train), device=chosen.device)
     else:
-        partitions = (partition, split(others, seed=chosen.seed))
+        partitions = (partition, of_rest)
         made = of_both(
             panel, (rated, others), partitions, own=chosen.own, seed=chosen.seed, device=chosen.device
         )

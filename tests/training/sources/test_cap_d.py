@@ -40,11 +40,21 @@ AGREEMENT = [[0.25, 0.75, 0], [0.5, 0.25, 0.25]]
         ("picture,joy,fear,awe\na,25.0,75,\nb,50,25,24.9\n", None),
         ("picture,joy,fear,awe\na,25 %,75 %,0 %\nb,50%,25%,25.2%\n", None),
         ("picture;joy;fear;awe\na;0,25;0,75;0\nb;0,5;0,25;0,25\n", None),
-        ("picture,joy,fear,awe\na,5,15,\nb,4,2,2\n", [20, 8]),
+        ("picture,joy,fear,awe\na,5,15,0\nb,4,2,2\n", [20, 8]),
+        ("picture,N,joy,fear,awe\na,20,5,15,\nb,8,4,2,2\n", [20, 8]),  # so nobody chose awe
         ("picture,N,joy,fear,awe\na,30,5,15,0\nb,8,4,2,2\n", [20, 8]),  # ten chose none of them
         ("picture,joy,fear,awe,n_raters\na,0.25,0.75,0,20\nb,0.5,0.25,0.25,8\n", [20, 8]),
     ],
-    ids=["fractions", "percents", "percent signs", "decimal commas", "counts", "raters", "both"],
+    ids=[
+        "fractions",
+        "percents",
+        "percent signs",
+        "decimal commas",
+        "counts",
+        "all raters",
+        "raters",
+        "both",
+    ],
 )
 def test_the_same_votes_in_each_unit(tmp_path: Path, text: str, raters: list[float] | None) -> None:
     found = read(tmp_path, text)
@@ -73,6 +83,15 @@ def test_what_a_spreadsheet_could_not_compute_is_no_missing_vote(tmp_path: Path)
         cap_d.read(path, SourceOptions())
     assert len(caught.value.problems) == 1
     assert "joy" in str(caught.value.problems[0])
+
+
+@pytest.mark.parametrize("cell", ["", "NA"])
+def test_a_count_that_is_not_there_is_no_0(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"picture,joy,fear\na,12,3\nb,{cell},9\n", "utf-8")
+    with pytest.raises(DataError, match="write 0 for no votes") as caught:
+        cap_d.read(path, SourceOptions())
+    assert caught.value.problems == ("row 3, column 'joy' is empty",)
 
 
 def test_votes_for_what_is_left_out_are_no_votes(tmp_path: Path) -> None:
