@@ -31,7 +31,7 @@ from app.api.middleware import RequestRecord, UnreadBody
 from app.api.overload import NoRoom
 from app.checkpoint import CheckpointError
 from app.devices import choose_devices
-from app.engine import load_model_apart
+from app.engine import EngineError, load_model_apart
 from app.keys import KeysError
 from app.metrics import Metrics
 from app.served import Served
@@ -41,6 +41,7 @@ from app.tracing import Tracing, sending_to
 logger = logging.getLogger("deepemotion.service")
 
 READY_POLL_SECONDS = 0.05
+LAST_SECONDS = 2.0
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -104,7 +105,8 @@ async def _running(settings: Settings, counted: Metrics) -> AsyncIterator[Servic
             yield service
     finally:
         announcing.cancel()
-        await service.engine.drain(settings.drain_seconds)
+        # The server has waited for every request; what is still on a device, nobody waits for.
+        await service.engine.drain(min(LAST_SECONDS, settings.drain_seconds))
         service.decoding.close()
         service.drawing.close()
         logger.info("stopped")
@@ -128,7 +130,7 @@ def _reloading_on_hangup(served: Served) -> Iterator[None]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
-        with suppress(CheckpointError):  # the log says why, and the old checkpoint stays
+        with suppress(CheckpointError, EngineError):  # the log says why, and the old checkpoint stays
             await served.reload()
 
     def hang_up() -> None:
@@ -144,6 +146,7 @@ def _reloading_on_hangup(served: Served) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the default would end the process while it stops
         for task in tasks:
             task.cancel()
 

@@ -24,7 +24,7 @@ _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024)
 class Metrics:
     """Every metric of one service, all named ``deepemotion_...``, and those of its process.
 
-    The label ``kind`` is ``prediction`` or ``explanation``; in the three metrics of the device's work an
+    The label ``kind`` is ``prediction`` or ``explanation``; in ``batch_size`` and ``batch_seconds`` an
     explanation's entry is one gradient step.
     """
 

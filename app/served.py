@@ -67,6 +67,7 @@ class Served:
 
         Raises:
             CheckpointError: the file cannot be trusted, read or run; the message says why.
+            EngineError: a device died, or the service stopped, before the file had been tried.
         """
         async with self._one_at_a_time:
             try:
@@ -75,6 +76,9 @@ class Served:
             except CheckpointError as error:
                 self._metrics.reloads.labels("refused").inc()
                 log.error("the new checkpoint is refused: %s", error)  # noqa: TRY400 - the message is enough
+                raise
+            except EngineError as error:
+                log.error("the new checkpoint could not be tried: %s", error)  # noqa: TRY400 - likewise
                 raise
             self.current, self._path = model, path
             self._announce()
@@ -102,8 +106,8 @@ class Served:
             raise CheckpointError(f"{path.name} cannot be loaded: {type(error).__name__}") from error
         try:
             await self._engine.warm(model)
-        except EngineError as error:
-            raise CheckpointError(f"{path.name} could not be tried: {error}") from error
+        except EngineError:
+            raise  # it is no fault of the file's
         except Exception as error:
             raise CheckpointError(f"the network in {path.name} fails: {type(error).__name__}") from error
         return model

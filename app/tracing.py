@@ -61,7 +61,8 @@ def span(name: str) -> Iterator[None]:
     if tracer is None:
         yield
         return
-    with tracer.start_as_current_span(name):
+    # What an exception says is of the picture, and its stack of the code.
+    with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False):
         yield
 
 
@@ -105,7 +106,13 @@ class Tracing:
         parent = self._parents.extract(carrier)
         given = _tracer.set(self._tracer)
         try:
-            with self._tracer.start_as_current_span("request", parent, kind=SpanKind.SERVER) as server:
+            with self._tracer.start_as_current_span(
+                "request",
+                parent,
+                kind=SpanKind.SERVER,
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as server:
 
                 async def watch(message: Message) -> None:
                     if message["type"] == "http.response.start":

@@ -6,15 +6,16 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.requests import ClientDisconnect
 
 from app.api.access import LIMITED_ERRORS
 from app.api.deps import RequestId, Service, WarmService, model_name
-from app.api.disconnect import while_connected
+from app.api.disconnect import told_of_leaving, while_connected
 from app.api.errors import TABLE, kind_of
 from app.api.intake import UsefulSeconds, receive, server_timing, time_allowed
 from app.api.openapi import PICTURES_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import PredictWish, answered
-from app.api.problems import problem_of, responses
+from app.api.problems import problem_of, responses, seconds_to_wait
 from app.api.rates import PREDICTION, owe, spend
 from app.api.refusals import (
     BadMultipart,
@@ -30,6 +31,7 @@ from app.api.schemas import BatchResponse, OnePicture
 from app.api.together import together
 from app.api.upload import read_uploads
 from app.engine import EngineStopped, Kind, Model, QueueFull
+from app.telemetry import log_failure
 from app.tracing import on_device
 
 router = APIRouter(tags=["emotions"])
@@ -52,7 +54,14 @@ _WHOLE = (
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "a prediction or a problem for each picture",
-        "headers": REQUEST_ID_HEADER | TIMING_HEADER,
+        "headers": REQUEST_ID_HEADER
+        | TIMING_HEADER
+        | {
+            "Retry-After": {
+                "description": "seconds to wait before pictures that found no place are sent again",
+                "schema": {"type": "integer", "minimum": 1},
+            }
+        },
     }
 }
 
@@ -85,23 +94,42 @@ async def predict_batch(
         uploads = await read_uploads(request, service.settings, take)
         began = time.monotonic()
         owe(request, service, PREDICTION * (len(uploads) - 1))
-        one = partial(_answer, request, service, model, deadline=began + seconds, top_k=query.top_k)
+        waits: list[int] = []
+        one = partial(
+            _answer, request, service, model, deadline=began + seconds, top_k=query.top_k, waits=waits
+        )
         work = together(one, uploads, batch=service.settings.max_batch)
         results = await while_connected(request, work)
     response.headers.update(server_timing(total=time.monotonic() - began))
+    if waits:
+        response.headers["Retry-After"] = str(max(waits))
     return BatchResponse(results=results, model=model_name(model), request_id=request_id)
 
 
 async def _answer(
-    request: Request, service: Service, model: Model, upload: bytes, *, deadline: float, top_k: int | None
+    request: Request,
+    service: Service,
+    model: Model,
+    upload: bytes,
+    *,
+    deadline: float,
+    top_k: int | None,
+    waits: list[int],
 ) -> OnePicture:
     try:
-        with service.engine.place(Kind.PREDICTION, deadline=deadline):
+        with (
+            service.engine.place(Kind.PREDICTION, deadline=deadline, left=ClientDisconnect),
+            told_of_leaving(request),
+        ):
             received = await receive(request, service, model, upload, deadline=deadline)
             prediction = await service.engine.predict(model, received.pixels, deadline=deadline)
             on_device(prediction.queue_seconds, prediction.infer_seconds)
     except Exception as error:
         if kind_of(type(error)) is TABLE[Exception]:
             raise
+        if kind_of(type(error)).fixed_detail:
+            log_failure(error, request.state.request_id)
+        if (seconds := seconds_to_wait(error)) is not None:
+            waits.append(seconds)
         return OnePicture(problem=problem_of(error, request.state.request_id))
     return OnePicture(**answered(model, prediction, top_k), image=received.facts)

@@ -9,7 +9,7 @@ import torch
 from fastapi import Depends, Request
 
 from app.api.rates import Buckets
-from app.api.refusals import NotReady
+from app.api.refusals import BeyondRepair, NotReady
 from app.api.schemas import ModelName
 from app.api.upload import UploadMemory
 from app.api.workers import Workers
@@ -80,6 +80,16 @@ def make_service(settings: Settings, model: Model, devices: Sequence[Device], me
         buckets=Buckets(rate, settings.rate_burst) if rate is not None else None,
         drawing=Workers("draw", threads=1, most=explanations),
     )
+
+
+def check_repair(service: Service) -> None:
+    """That the process can still be of use.
+
+    Raises:
+        BeyondRepair: it cannot.
+    """
+    if service.engine.beyond_repair:
+        raise BeyondRepair("the device has hung or died several times, and only a new process can free it")
 
 
 async def _service(request: Request) -> Service:

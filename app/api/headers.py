@@ -33,10 +33,11 @@ _DOCUMENTATION_PATHS = ("/docs", "/redoc")
 _FILES = ("/web/", "/static-offline-docs/")
 """Below these are files that are the same for everybody, and may be kept."""
 
-_READABLE = (
+READABLE = (
     "Retry-After",
     "Server-Timing",
     "X-Request-ID",
+    "X-DeepEmotion-Abstained",
     "X-DeepEmotion-Completeness-Error",
     "X-DeepEmotion-Emotion",
     "X-DeepEmotion-Evidence",
@@ -46,6 +47,7 @@ _READABLE = (
     "X-DeepEmotion-Probability",
     "X-DeepEmotion-Settings",
 )
+"""Headers of answers that the pages of `Settings.cors_origins` may read."""
 
 
 class SecurityHeaders:
@@ -83,6 +85,6 @@ def install(app: FastAPI, origins: Sequence[str]) -> None:
             allow_origins=list(origins),
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-DeepEmotion-Timeout", "X-Request-ID"],
-            expose_headers=list(_READABLE),
+            expose_headers=list(READABLE),
         )
     app.add_middleware(SecurityHeaders)

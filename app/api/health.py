@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.deps import AnyService, WarmService
+from app.api.deps import AnyService, WarmService, check_repair
 from app.api.problems import responses
 from app.api.refusals import BeyondRepair, NotReady
 from app.api.schemas import Health, Ready
@@ -13,8 +13,7 @@ router = APIRouter(tags=["operation"])
 @router.get("/healthz", summary="Is the process alive?", responses=responses(BeyondRepair))
 async def healthz(service: AnyService) -> Health:
     """Answers while the process can, warm or not; restart it when this fails."""
-    if service.engine.beyond_repair:
-        raise BeyondRepair("the device has hung several times, and only a new process can free it")
+    check_repair(service)
     return Health()
 
 

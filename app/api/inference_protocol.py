@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from app.api.access import LIMITED_ERRORS, identified
-from app.api.deps import AnyService, Service, WarmService
-from app.api.disconnect import while_connected
+from app.api.deps import AnyService, Service, WarmService, check_repair
+from app.api.disconnect import told_of_leaving, while_connected
 from app.api.intake import receive
 from app.api.outputs import filled, outputs
 from app.api.problems import MEDIA_TYPE, responses
@@ -29,7 +29,15 @@ from app.api.protocol_answers import (
     TensorMetadata,
 )
 from app.api.rates import PREDICTION, owe, spend
-from app.api.refusals import BadInference, BodyTooLarge, BodyTooSlow, Busy, NotReady, UnknownModel
+from app.api.refusals import (
+    BadInference,
+    BeyondRepair,
+    BodyTooLarge,
+    BodyTooSlow,
+    Busy,
+    NotReady,
+    UnknownModel,
+)
 from app.api.tensors import IMAGE, PIXELS, Asked, read
 from app.api.together import together
 from app.api.upload import read_body
@@ -126,9 +134,10 @@ async def server_metadata(request: Request) -> ServerMetadata:
     return ServerMetadata(name="deepemotion", version=request.app.version, extensions=[])
 
 
-@router.get("/health/live", summary="Is the process alive?", responses=_errors())
-async def live() -> Live:
-    """True while the process can answer."""
+@router.get("/health/live", summary="Is the process alive?", responses=_errors(BeyondRepair))
+async def live(service: AnyService) -> Live:
+    """True while the process can answer; restart it when this fails."""
+    check_repair(service)
     return Live(live=True)
 
 
@@ -227,7 +236,10 @@ async def _predict(
     owe(request, service, PREDICTION * (len(pictures) - 1))
 
     async def one(picture: bytes | Pixels) -> Prediction:
-        with service.engine.place(Kind.PREDICTION, deadline=deadline, left=ClientDisconnect):
+        with (
+            service.engine.place(Kind.PREDICTION, deadline=deadline, left=ClientDisconnect),
+            told_of_leaving(request),
+        ):
             if isinstance(picture, bytes):
                 received = await receive(request, service, model, picture, deadline=deadline)
                 picture = received.pixels

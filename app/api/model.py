@@ -13,7 +13,7 @@ from app.api.refusals import AdminDisabled, BodyTooLarge, BodyTooSlow, NotAllowe
 from app.api.schemas import ModelResponse, ReloadRequest
 from app.api.upload import read_small
 from app.checkpoint import CheckpointError
-from app.engine import Model
+from app.engine import DeviceLost, EngineStopped, Model
 
 router = APIRouter(prefix="/v1", tags=["model"])
 
@@ -54,6 +54,8 @@ async def _wished(request: Request, service: AnyService) -> ReloadRequest:
         BodyTooSlow,
         CheckpointError,
         NotReady,
+        EngineStopped,
+        DeviceLost,
         RequestValidationError,
     ),
     openapi_extra=_WISH,

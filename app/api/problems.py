@@ -50,13 +50,18 @@ def problem_response(error: Exception, request_id: str) -> Response:
     """The response for an error: its row of the table, filled in."""
     kind = _kind(error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    retry_after = error.retry_after if isinstance(error, QueueFull | TooOften) else kind.retry_after
-    if retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    if (seconds := seconds_to_wait(error)) is not None:
+        headers["Retry-After"] = str(seconds)
     if kind.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     body = problem_of(error, request_id).model_dump(exclude_none=True)
     return ProblemResponse(body, status_code=kind.status, headers=headers)
+
+
+def seconds_to_wait(error: Exception) -> int | None:
+    """Whole seconds after which another try may succeed, if waiting helps."""
+    retry_after = error.retry_after if isinstance(error, QueueFull | TooOften) else _kind(error).retry_after
+    return None if retry_after is None else max(1, math.ceil(retry_after))
 
 
 def problem_of(error: Exception, request_id: str) -> Problem:

@@ -38,6 +38,7 @@ def serve(
     # uvicorn finishes what was accepted and then raises the signal again; the default handler would turn
     # that orderly end into a death by signal.
     signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a checkpoint that it can reload
     app = create_app(settings)
     # What was imported stays, torch's 200,000 objects above all. Each full collection would look at them all,
     # while no request is read or answered, and find nothing.

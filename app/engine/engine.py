@@ -129,7 +129,7 @@ class Engine:
         self._lines.hold(kind, deadline, work)
         try:
             yield
-        except (asyncio.CancelledError, left):
+        except left:
             self._metrics.abandoned.labels(kind).inc()
             raise
         except DeadlinePassed:
@@ -264,13 +264,21 @@ class Engine:
         self._restart_at[index] = None
         predecessor, self._workers[index] = self._workers[index], self._new_worker(index)
         self._workers[index].learn_from(predecessor)
-        if self._model is not None:
+        if self._model is None:
+            return
+        try:
             self._workers[index].start(self._model)
+        except RuntimeError:  # the process may have no more threads
+            log.exception("no thread for %s can be started", self._devices[index].torch)
+            self._lose(index, "died", self._lines.clock())
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
-            self.check_workers()
+            try:
+                self.check_workers()
+            except Exception:  # else nobody would look after the devices any more
+                log.exception("looking after the devices failed")
 
     def _new_worker(self, index: int) -> Worker:
         return Worker(index, self._devices[index], self._lines, self._limits, self._metrics)

@@ -11,7 +11,8 @@ import logging
 import threading
 import traceback
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -88,11 +89,11 @@ class Worker:
             try:
                 piece = next(pieces, None)
                 if piece is None:
-                    done.set_result(None)
+                    _end(done)
                     return
                 piece()
             except Exception as error:  # noqa: BLE001 - whatever a new checkpoint does, the old one stays
-                done.set_exception(error)
+                _end(done, error)
                 return
             with self._lines.changed:
                 self._chores.append(one_piece)
@@ -129,7 +130,7 @@ class Worker:
         for job in lost:
             job.fail(DeviceLost(reason))
         for future in warming:
-            future.set_exception(DeviceLost(reason))
+            _end(future, DeviceLost(reason))
 
     # What its own thread does.
 
@@ -196,20 +197,27 @@ class Worker:
         if self._retired or self._lines.given_up:
             return None
         if self._chores and not (self._chore_was_last and self._lines.predictions_wait):
-            self._chore_was_last = True
-            return self._chores.popleft()
+            return self._next_chore()
         self._chore_was_last = False
         if batch := self._lines.take_predictions(self._max_batch):
             self._on_device = batch
             return partial(self._predict, batch)
         self._admit_dreams()
-        return partial(self._step, self._next_steps()) if self._running else None
+        if self._running:
+            return partial(self._step, self._next_steps())
+        # Those that a chore stood back for may have left meanwhile, and nobody else would wake this thread.
+        return self._next_chore() if self._chores else None
+
+    def _next_chore(self) -> Callable[[], object]:
+        self._chore_was_last = True
+        return self._chores.popleft()
 
     def _admit_dreams(self) -> None:
         now = self._lines.clock()
         self._running = [job for job in self._running if job.wanted(now)]
         for job in self._lines.take_dreams(self._max_running - len(self._running)):
             job.begin_on(job.model.copies[self.index], now)
+            self._metrics.queue_seconds.labels(Kind.EXPLANATION).observe(now - job.accepted)
             self._running.append(job)
 
     def _next_steps(self) -> list[DreamJob]:
@@ -269,27 +277,34 @@ class Worker:
         self._record(Kind.EXPLANATION, len(batch), seconds)
         for job in batch:
             job.infer_seconds += seconds
-        over = [job for job in batch if job.dream.done]
+        self._hand_over([job for job in batch if job.dream.done], len(batch))
+
+    def _hand_over(self, over: Sequence[DreamJob], shared: int) -> None:
+        """Answer dreams that are over; so many shared a step with each."""
         for job in over:
-            self._lines.learn(Kind.EXPLANATION, job.infer_seconds / len(batch) / job.dream.steps_taken)
+            self._lines.learn(Kind.EXPLANATION, job.infer_seconds / shared / job.dream.steps_taken)
             try:
                 result = job.result()
             except Exception as error:  # noqa: BLE001 - it is computed on the device as well
                 self._give_up(job, error)
                 continue
-            self._metrics.queue_seconds.labels(Kind.EXPLANATION).observe(result.queue_seconds)
             job.succeed(result)
         self._leave(over)  # not before: whoever dies with a dream in hand has to be seen to hold it
 
     def _step_failed(self, batch: Sequence[DreamJob], error: Exception) -> None:
-        """Alone, a dream that fails is given up; together, each gets its next step alone."""
+        """Alone, a dream that fails is given up; together, each gets its next step alone.
+
+        Some may have taken this one already, if another failed while it took it.
+        """
         if len(batch) > 1:
             if is_out_of_memory(error):
                 traceback.clear_frames(error.__traceback__)  # the whole gradient's memory is theirs
                 self._max_running = max(1, len(batch) // 2)
                 log.warning("out of memory with %d dreams; now %d at once", len(batch), self._max_running)
+            self._hand_over([job for job in batch if job.dream.done], len(batch))
             for job in batch:
-                self._step([job])
+                if not job.dream.done:
+                    self._step([job])
             return
         self._give_up(batch[0], error)
         self._leave(batch)
@@ -324,3 +339,12 @@ class Worker:
         if self.open:
             self.open = False
             self._lines.count_open(-1)
+
+
+def _end(warming: Future[None], error: Exception | None = None) -> None:
+    """Tell who waits for a warm-up; the thread that is retired and the one that retires it may both do so."""
+    with suppress(InvalidStateError):
+        if error is None:
+            warming.set_result(None)
+        else:
+            warming.set_exception(error)

@@ -153,7 +153,7 @@ class Dream:
         return self._at.flip(-1) if self._is_mirror_image else self._at
 
     def follow(self, height: float, gradient: Tensor) -> None:
-        """Take in what the network says of `view`, and move on.
+        """Take in what the network says of `view`, and move on; whatever fails leaves the dream as it was.
 
         Args:
             height: the log-odds of the emotion, or the layer's logarithm.
@@ -161,17 +161,28 @@ class Dream:
         """
         if self._is_mirror_image:
             gradient = gradient.flip(-1)
+        rise, relevance, imbalance = self.rise, self._relevance, self.imbalance
+        at, change = self._at, self._change
         if self._gradient is None:
-            self.rise -= height / self._views
+            rise -= height / self._views
         else:
             moved = self._at - self._before
-            self._relevance += ((self._gradient + gradient) / 2 * moved).sum(dim=0) / self._views
-        self._gradient = gradient
-        self.steps_taken += 1
-        if taken := self.steps_taken % self._steps_of_a_view:
-            self._before, self._at = self._at, self._next(taken, gradient)
+            relevance = relevance + ((self._gradient + gradient) / 2 * moved).sum(dim=0) / self._views
+        steps = self.steps_taken + 1
+        taken = steps % self._steps_of_a_view
+        if taken:
+            at = self._next(taken, gradient)
         else:
-            self._end_view(height)
+            rise += height / self._views
+            change = change + (self._at - self._original) / self._views
+            at = self._haze
+        if steps == self._settings.evaluations:
+            self.trapezoid_error = _distance(relevance, rise)
+            relevance, imbalance = balanced(relevance, rise)
+        # Nothing fails from here on.
+        self._before, self._at, self._gradient = self._at, at, gradient if taken else None
+        self._relevance, self._change = relevance, change
+        self.rise, self.imbalance, self.steps_taken = rise, imbalance, steps
 
     def relevance(self) -> NDArray[np.float32]:
         """``[S, S]``, signed; the sum is `rise`, but for the completeness error."""
@@ -184,20 +195,11 @@ class Dream:
     @property
     def completeness_error(self) -> float:
         """Distance of the relevance's sum from the rise, as a share of the rise."""
-        return abs(float(self._relevance.sum()) - self.rise) / max(abs(self.rise), _STILL)
+        return _distance(self._relevance, self.rise)
 
     @property
     def _is_mirror_image(self) -> bool:
         return self.steps_taken >= self._steps_of_a_view
-
-    def _end_view(self, height: float) -> None:
-        self.rise += height / self._views
-        self._change += (self._at - self._original) / self._views
-        self._gradient = None
-        self._at = self._haze
-        if self.done:
-            self.trapezoid_error = self.completeness_error
-            self._relevance, self.imbalance = balanced(self._relevance, self.rise)
 
     def _next(self, taken: int, gradient: Tensor) -> Tensor:
         surfacing = self._settings.steps[0]
@@ -246,6 +248,10 @@ def _heights(network: torch.jit.ScriptModule, pictures: Tensor, dreams: Sequence
     return torch.stack(
         [log_odds(row / d.temperature, d.emotion) for row, d in zip(logits, dreams, strict=True)]
     )
+
+
+def _distance(relevance: Tensor, rise: float) -> float:
+    return abs(float(relevance.sum()) - rise) / max(abs(rise), _STILL)
 
 
 def log_odds(logits: Tensor, emotion: int) -> Tensor:

@@ -71,7 +71,7 @@ def test_a_bad_file_fails_alone(base_settings: Settings, tmp_path: Path) -> None
 
 
 def test_a_picture_that_memory_does_not_suffice_for_fails_alone(
-    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def none_left(_: object) -> None:
         raise np._core._exceptions._ArrayMemoryError((10**6, 10**6), np.dtype(np.uint32))  # type: ignore[attr-defined]
@@ -79,11 +79,12 @@ def test_a_picture_that_memory_does_not_suffice_for_fails_alone(
     monkeypatch.setattr("app.picture._to_eight_bit", none_left)  # as NumPy does for the largest pictures
     grey = io.BytesIO()
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(grey, "PNG")
-    assert emotions(client.post(PATH, files=form(plain(RED), grey.getvalue(), plain(BLUE)))) == [
-        "anger",
-        "out-of-memory",
-        "sadness",
-    ]
+    response = client.post(PATH, files=form(plain(RED), grey.getvalue(), plain(BLUE)))
+    assert emotions(response) == ["anger", "out-of-memory", "sadness"]
+    assert int(response.headers["retry-after"]) >= 1
+    failures = [record for record in caplog.records if record.getMessage() == "request failed"]
+    assert [record.fields["request_id"] for record in failures] == [response.headers["x-request-id"]]  # type: ignore[attr-defined]
+    assert "retry-after" not in client.post(PATH, files=form(plain(RED), b"hello")).headers
 
 
 def test_a_form_of_its_own(client: httpx.Client) -> None:
@@ -115,6 +116,7 @@ def test_what_finds_no_place_is_told_for_each_picture(crowded: httpx.Client) -> 
     found = emotions(crowded.post(PATH, files=form(*[plain()] * 6)))
     assert "anger" in found
     assert set(found) <= {"anger", "queue-full"}
+    assert "queue-full" in found
 
 
 @pytest.mark.parametrize("path", ["/predict", "/explain"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from app.api.headers import SECURITY
+from app.api.headers import READABLE, SECURITY
 from app.settings import Settings
 from tests.api.serving import service
 from tests.pictures import plain
@@ -49,6 +49,18 @@ def test_an_unexpected_error_carries_them_too(base_settings: Settings) -> None:
     assert answer.status_code == 415
     assert answer.headers["access-control-allow-origin"] == SITE["Origin"]
     assert "X-Request-ID" in answer.headers["access-control-expose-headers"]
+
+
+def test_other_sites_can_read_every_header_that_is_documented(client: httpx.Client) -> None:
+    documented = {
+        name
+        for path in client.get("/openapi.json").json()["paths"].values()
+        for operation in path.values()
+        for answer in operation["responses"].values()
+        for name in answer.get("headers", {})
+    }
+    assert documented > {"X-DeepEmotion-Abstained", "Retry-After"}
+    assert documented - {"WWW-Authenticate"} <= set(READABLE)
 
 
 def test_other_sites_may_not_ask(client: httpx.Client) -> None:

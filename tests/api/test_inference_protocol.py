@@ -10,6 +10,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from tests.api.test_metrics import samples
 from tests.engine.harness import BLUE as BLUE_PIXELS
 from tests.engine.harness import RED as RED_PIXELS
 from tests.pictures import BLUE, GREEN, RED, encoded, noise, plain
@@ -151,6 +152,24 @@ def test_other_errors_have_the_protocols_form_too(client: httpx.Client) -> None:
     response = client.get(INFER)
     refusal(response, 405)
     assert response.headers["allow"] == "POST"
+
+
+def test_nobody_has_left_when_one_picture_of_many_is_bad(client: httpx.Client) -> None:
+    def abandoned() -> float:
+        return samples(client).get(("deepemotion_abandoned_total", (("kind", "prediction"),)), 0.0)
+
+    before = abandoned()
+    refusal(client.post(INFER, json=image(*[plain()] * 8, b"hello")), 415)
+    assert abandoned() == before
+
+
+def test_it_is_not_alive_when_only_a_new_process_helps(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/v2/health/live").json() == {"live": True}
+    monkeypatch.setattr("app.engine.Engine.beyond_repair", True)
+    assert "only a new process" in refusal(client.get("/v2/health/live"), 503)
+    assert client.get("/healthz").status_code == 503
 
 
 def test_nothing_of_a_wrong_request_is_repeated(client: httpx.Client) -> None:

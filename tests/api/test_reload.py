@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from app.checkpoint import CARD_FILE, sha256_of, torchscript
+from app.engine import DeviceLost
 from tests.api.process import Process
 from tests.api.serving import PATIENCE, service, slug, wait_until
 from tests.api.test_upload import raw_exchange, status_of
@@ -160,6 +161,18 @@ def test_a_bad_file_leaves_the_old_one_serving_and_says_why(
     assert reloadable.get("/readyz").status_code == 200
     assert reloadable.post("/predict", content=plain(RED)).json()["dominant"]["emotion"] == "anger"
     assert reloadable.get("/v1/model").json() == before
+
+
+def test_a_device_that_dies_meanwhile_is_no_fault_of_the_file_s(
+    reloadable: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: object) -> None:
+        raise DeviceLost("the device's thread died")
+
+    monkeypatch.setattr("app.engine.Engine.warm", lost)
+    answer = reloadable.post("/v1/model/reload", headers=ADMIN)
+    assert (answer.status_code, slug(answer)) == (503, "device-lost")
+    assert int(answer.headers["retry-after"]) >= 1
 
 
 @pytest.mark.parametrize(

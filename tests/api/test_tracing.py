@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from PIL import Image
 from pydantic import ValidationError
 
 from app.main import create_app
@@ -21,7 +22,7 @@ from app.settings import Settings
 from app.tracing import Tracing
 from tests.api.process import Process
 from tests.api.serving import PATIENCE, serving, wait_until
-from tests.pictures import plain
+from tests.pictures import encoded, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +121,18 @@ def test_nothing_of_the_client_is_told(traced: Traced) -> None:
     server = traced.server("lost")
     assert server.name == "GET none"
     assert "secret" not in str(server.to_json())
+
+
+def test_nothing_of_a_picture_is_told_when_it_is_refused(traced: Traced) -> None:
+    large = encoded(Image.new("1", (20_000, 4_001)))
+    cut = plain()[:-30]
+    for name, picture, slug in (("large", large, "too-many-pixels"), ("cut", cut, "broken-picture")):
+        answer = traced.client.post("/predict", content=picture, headers={"X-Request-ID": name})
+        assert answer.json()["type"].endswith(slug)
+        server = traced.server(name)
+        for each in (server, *traced.parts(server).values()):
+            assert not each.events
+            assert each.status.description is None
 
 
 def test_a_client_that_leaves_is_still_noticed(traced: Traced) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -243,6 +243,52 @@ async def test_a_thread_that_dies_is_replaced_and_what_waited_is_answered(checkp
         assert not first.is_alive()
         assert asked.counted("worker_restarts_total", reason="died") == 3
         assert LABELS[(await asked.predict(RED)).probabilities.argmax()] == "anger"
+
+
+async def test_a_thread_that_cannot_be_started_is_tried_again(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = threading.Thread.start
+    refused = 0
+
+    def start(thread: threading.Thread) -> None:
+        nonlocal refused
+        if thread.name.startswith("engine") and refused < 2:
+            refused += 1
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    async with running(checkpoint) as asked:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        kill(asked.engine._workers[0].thread)
+        with suppress(DeviceLost):
+            await asked.predict(GREEN)
+        async with asyncio.timeout(30):
+            while refused < 2:  # noqa: ASYNC110 - nothing to wait for
+                await asyncio.sleep(0.01)
+        await asked.until_ready()
+        assert asked.counted("worker_restarts_total", reason="died") == 3
+        assert LABELS[(await asked.predict(RED)).probabilities.argmax()] == "anger"
+
+
+async def test_whatever_goes_wrong_the_devices_are_looked_after(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(checkpoint) as asked:
+        looked = asyncio.Event()
+        real, failed = asked.engine.check_workers, False
+
+        def check() -> None:
+            nonlocal failed
+            if not failed:
+                failed = True
+                raise OSError("something else")
+            real()
+            looked.set()
+
+        monkeypatch.setattr(asked.engine, "check_workers", check)
+        await asyncio.wait_for(looked.wait(), 30)
+        assert failed
 
 
 async def test_a_device_that_fails_at_everything_is_lost_and_no_picture_is_blamed(

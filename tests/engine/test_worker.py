@@ -13,6 +13,7 @@ import torch
 
 from app.checkpoint import Checkpoint, torchscript
 from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, ModelFailed, QueueFull, worker
+from app.explain import dream
 from app.explain.dream import take_step
 from app.loading import load
 from tests.engine.harness import BLACK, BLUE, GREEN, GREY, RED, STEPS, WHITE, Bench
@@ -260,6 +261,38 @@ def test_out_of_memory_in_a_gradient_step_lets_fewer_dreams_share_it(
     assert max(sizes[1:]) == 2
 
 
+@pytest.mark.parametrize("place", ["balanced", "_blur"])
+def test_what_fails_after_the_gradient_leaves_each_dream_where_it_was(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    pictures = [np.random.default_rng(seed).integers(0, 256, RED.shape, np.uint8) for seed in range(2)]
+    alone = Bench(checkpoint)
+    wanted = [alone.dream(picture) for picture in pictures]
+    alone.turns(2 * STEPS)
+    real: Callable[..., object] = getattr(dream, place)
+    calls = 0
+
+    def fails_once(*given: object) -> object:
+        nonlocal calls
+        calls += 1
+        # Of two dreams that share their steps, the second: in the balance, or in its climb after two hazes.
+        if calls == (2 if place == "balanced" else 4):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*given)
+
+    monkeypatch.setattr(dream, place, fails_once)
+    bench = Bench(checkpoint, EngineLimits(running_explanations=2))
+    jobs = [bench.dream(picture) for picture in pictures]
+    while not all(job.answer.done() for job in jobs):
+        bench.turns(1)
+    assert calls > 2
+    for job, expected in zip(jobs, wanted, strict=True):
+        found = job.answer.result(0)
+        assert found.steps == STEPS
+        assert found.rise == pytest.approx(expected.answer.result(0).rise, abs=1e-4)
+        assert found.relevance == pytest.approx(expected.answer.result(0).relevance, abs=1e-4)
+
+
 def test_what_did_not_fit_is_let_go_before_the_next_try(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +439,16 @@ def test_a_new_model_is_warmed_up_between_predictions(checkpoint: Checkpoint, fr
     assert warm.result(0) is None
     answered = sum(job.answer.done() for job in jobs)
     assert answered >= turns // 2 - 1  # never two pieces of warming up in a row
+
+
+def test_a_warm_up_that_stood_back_for_somebody_who_left_goes_on(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    warm = bench.worker.warm(bench.model)
+    bench.turns(1)
+    bench.predict().answer.cancel()
+    with bench.lines.changed:  # a turn would wait for ever
+        assert bench.worker._next() is not None
+    assert not warm.done()
 
 
 def test_a_model_that_cannot_run_fails_to_warm_up_and_hurts_nobody(checkpoint: Checkpoint) -> None:
