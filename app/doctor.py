@@ -77,10 +77,15 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _python()
     yield _torch()
     yield _decoders()
-    yield _device(settings)
+    device = _device(settings)
+    yield device
     yield _threads(settings)
-    loaded, check = _checkpoint(settings)
-    yield check
+    loaded: Loaded | None = None
+    if device.state is State.FAIL:
+        yield Check("checkpoint", State.SKIPPED, "there is no device to load it for")
+    else:
+        loaded, check = _checkpoint(settings)
+        yield check
     if loaded is None:
         yield Check("forward pass", State.SKIPPED, "there is no network to try")
     else:
@@ -231,11 +236,12 @@ def _port(settings: Settings) -> Check:
         with socket.socket(family, kind, protocol) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
             listener.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         if _is_served_there(settings):
             return Check("port", State.OK, f"{where} is taken by a DeepEmotion service that answers")
         change = "set DEEPEMOTION_PORT or DEEPEMOTION_HOST, or end the program that listens there"
-        return Check("port", State.FAIL, f"{where}: {error.strerror}", change)
+        what = error.strerror if isinstance(error, OSError) else "this is no name of a machine"
+        return Check("port", State.FAIL, f"{where}: {what}", change)
     return Check("port", State.OK, f"{where} is free" if settings.port else "any free one is taken")
 
 

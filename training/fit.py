@@ -27,6 +27,7 @@ from training.teacher import load as load_teacher
 
 if TYPE_CHECKING:
     from training.affective_set import AffectiveSet, Partition
+    from training.teacher import Teacher
 
 __all__ = ["FitError", "FitSettings", "describe", "fit", "with_target"]
 
@@ -68,6 +69,7 @@ def fit(
     """
     start = pretrained.load(settings.weights)
     teacher = load_teacher(settings.teacher).to(device) if settings.teacher else None
+    _check_opinion(settings, teacher, rated)
     # Whatever can be refused is refused before anything is written or computed.
     compose(settings.augment, settings.side)
     torch.manual_seed(settings.seed)
@@ -106,6 +108,26 @@ def fit(
     restore(folder.best, network, None)
     network.eval()
     return network
+
+
+def _check_opinion(settings: FitSettings, teacher: Teacher | None, rated: AffectiveSet) -> None:
+    """That the teacher has an opinion of these emotions, if it is asked for one.
+
+    Raises:
+        FitError: it has none, or of others.
+    """
+    if not 0 <= settings.teacher_share <= 1:
+        raise FitError(
+            f"a teacher cannot have a share of {settings.teacher_share:g}; it lies between 0 and 1"
+        )
+    if not settings.teacher_share:
+        return
+    known = () if teacher is None else teacher.labels
+    if known != rated.labels:
+        raise FitError(
+            f"--teacher-share needs a teacher that `tune` has taught {', '.join(rated.labels)}; "
+            + (f"this one knows {', '.join(known)}" if known else "this one knows no emotions")
+        )
 
 
 def _check_alike(settings: FitSettings, rated: AffectiveSet, partition: Partition) -> None:

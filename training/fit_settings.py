@@ -47,6 +47,8 @@ class FitSettings:
         teacher: a file that ``python -m training teacher`` made, whose features phase two imitates; none by
             default.
         teacher_weight: of the imitation beside the cross-entropy.
+        teacher_share: of the target that is the teacher's opinion of the very same augmented picture, instead
+            of the label; its teacher must have been fine-tuned (`training.tune`).
         mixup: strength of blending two pictures and their targets in phase two (Zhang et al. 2018, arXiv
             1710.09412): both parameters of the beta distribution; 0 blends nothing.
         precision: of the convolutions while training. ``bfloat16`` takes a third of the time on processors
@@ -69,6 +71,7 @@ class FitSettings:
     augment: tuple[str, ...] = DEFAULT_AUGMENTATIONS
     teacher: str = ""
     teacher_weight: float = 1.0
+    teacher_share: float = 0.0
     mixup: float = 0.0
     precision: Precision = "float32"
     seed: int = 1

@@ -59,8 +59,13 @@ class Lesson(nn.Module):
         with job.autocast():
             features, last = job.network.features_and_last(pictures)
             logits = job.network.head(features * kept.to(job.device))
-            cross_entropy = soft_cross_entropy(logits.float(), target.to(job.device))
+            target = target.to(job.device)
             if job.teacher is None or job.imitation is None:
+                cross_entropy = soft_cross_entropy(logits.float(), target)
                 return cross_entropy, cross_entropy
-            distance = job.imitation(last, job.teacher(pictures))
+            taught = job.teacher(pictures)
+            if share := job.settings.teacher_share:
+                target = share * job.teacher.opinion(taught) + (1 - share) * target
+            cross_entropy = soft_cross_entropy(logits.float(), target)
+            distance = job.imitation(last, taught)
         return cross_entropy + job.settings.teacher_weight * distance, cross_entropy

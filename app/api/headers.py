@@ -31,7 +31,7 @@ _DOCUMENTATION = (
 )
 _DOCUMENTATION_PATHS = ("/docs", "/redoc")
 _FILES = ("/web/", "/static-offline-docs/")
-"""Below these are files that are the same for everybody, and may be kept."""
+"""Below these are files that are the same for everybody, and may be kept, but are asked for again."""
 
 READABLE = (
     "Retry-After",
@@ -68,7 +68,9 @@ class SecurityHeaders:
                 if path in _DOCUMENTATION_PATHS:
                     MutableHeaders(scope=message)["Content-Security-Policy"] = _DOCUMENTATION
                 kept = {name for name, _ in message["headers"]}
-                if path.startswith(_FILES):
+                if path.startswith(_FILES) and b"cache-control" not in kept:
+                    # An old script with a new page is a dead one; a file that is as it was is not sent again.
+                    MutableHeaders(scope=message)["Cache-Control"] = "no-cache"
                     kept.add(b"cache-control")
                 added = [header for header in _RAW if header[0] not in kept]
                 message["headers"] = [*message["headers"], *added]

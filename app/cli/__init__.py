@@ -16,7 +16,9 @@ code  meaning
 Whatever needs torch is imported within the verbs, so that help and shell completion answer at once.
 """
 
+import io
 import os
+import sys
 
 import typer
 
@@ -57,4 +59,7 @@ for _verb in (serve, predict, explain, score, card, doctor, key):
 def main() -> None:
     """Entry point."""
     spin_briefly(os.environ)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None if it is closed
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than we use
     cli()

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from app.offline.listing import Listing
     from app.settings import Settings
 
 Checkpoint = Annotated[Path | None, typer.Option(help="TorchScript checkpoint to use.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda[:n].")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of one operation.")]
+STDIN = "-"
+
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
 DOUBTS = {
@@ -132,6 +135,8 @@ def console(*, err: bool = False) -> "Console":
     from rich.console import Console
 
     stream = sys.stderr if err else sys.stdout
+    if stream is None:
+        raise typer.Exit(ExitCode.USAGE)  # closed: nothing can be told, not even this
     return Console(stderr=err, highlight=False, width=None if stream.isatty() else 120)
 
 
@@ -153,7 +158,44 @@ def readable(text: str) -> str:
 
 
 def read_picture(name: str) -> bytes:
-    """The bytes of a file, or of stdin if its name is a dash."""
-    from app.offline.pictures import read_file
+    """The bytes of a file, or of stdin if its name is a dash.
 
-    return sys.stdin.buffer.read() if name == "-" else read_file(name)
+    Raises:
+        OSError, UnusableFile: they cannot be had.
+    """
+    from app.offline.pictures import LARGEST_FILE, UnusableFile, read_file
+
+    if name != STDIN:
+        return read_file(name)
+    if sys.stdin is None:
+        raise UnusableFile("stdin is closed")
+    data = sys.stdin.buffer.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise UnusableFile(f"it has more than {LARGEST_FILE:,} bytes")
+    return data
+
+
+def reader_of(names: "Iterable[str]") -> "Callable[[str], bytes]":
+    """`read_picture` for other threads: stdin is read here and now, where Ctrl-C is heard."""
+    if STDIN not in names:
+        return read_picture
+    given: bytes | Exception
+    try:
+        given = read_picture(STDIN)
+    except Exception as error:  # noqa: BLE001 - told as that picture's
+        given = error
+
+    def read(name: str) -> bytes:
+        if name != STDIN:
+            return read_picture(name)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    return read
+
+
+def passed_over(listing: "Listing") -> str:
+    """What lies in the folders but was not taken."""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in listing.passed_over.most_common())
+    return f": {readable(kinds)}" if kinds else ""

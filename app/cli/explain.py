@@ -109,13 +109,11 @@ def explain(
     if view == "sheet" and emotion is not None:
         stop("a sheet shows all emotions, so none can be chosen", ExitCode.USAGE)
     _check_choices(wish)
-    if out is not None:
-        _check(out, force=force)
-    elif picture == "-":
+    if out is None and picture == "-":
         stop("a picture from stdin has no name to call the PNG by; give --out", ExitCode.USAGE)
-    elif (named := _named(wish, emotion)) is not None:
-        _check(named, force=force)
     with refusals():
+        if (known := out or _named(wish, emotion)) is not None:
+            _check(known, force=force)
         from app.offline.loading import load
 
         loaded = load(settings, one_device=True)
@@ -155,6 +153,8 @@ def _check(out: Path, *, force: bool) -> None:
         stop(f"{out} should end in .png, because that is what is written", ExitCode.USAGE)
     if not out.parent.is_dir():
         stop(f"there is no folder {out.parent}", ExitCode.USAGE)
+    if out.is_dir():
+        stop(f"{out} is a folder", ExitCode.USAGE)
     if out.exists() and not force:
         stop(f"{out} exists already; give --force to replace it, or --out to write elsewhere", ExitCode.USAGE)
 
@@ -206,6 +206,8 @@ def _write(path: Path, png: bytes) -> None:
     from app.offline.files import replacing
 
     if path == STDOUT:
+        if sys.stdout is None:
+            stop("stdout is closed", ExitCode.USAGE)
         sys.stdout.buffer.write(png)
         sys.stdout.flush()
         return

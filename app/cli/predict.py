@@ -13,9 +13,10 @@ from app.cli.common import (
     Threads,
     complain,
     console,
+    passed_over,
     print_json,
-    read_picture,
     readable,
+    reader_of,
     refusals,
     settings_from,
 )
@@ -58,7 +59,8 @@ def predict(
         from app.offline.loading import load
         from app.offline.predicting import Predictor
 
-        paths = named(pictures).paths
+        listing = named(pictures)
+        paths = listing.paths
         if not paths:
             raise typer.BadParameter("there are no pictures in there", param_hint="PICTURE")
         loaded = load(settings, one_device=True)
@@ -70,8 +72,10 @@ def predict(
             max_pixels=settings.max_pixels,
         )
         refused = 0
-        for outcomes in predictor.batches(paths, read_picture):
+        for outcomes in predictor.batches(paths, reader_of(paths)):
             refused += _print(outcomes, loaded.model, top_k, json=json)
+    if listing.passed_over and not json:
+        typer.echo(f"passed over{passed_over(listing)}", err=True)
     if refused:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -15,6 +15,7 @@ from app.cli.common import (
     Threads,
     asked_to_stop,
     complain,
+    passed_over,
     print_json,
     readable,
     refusals,
@@ -84,7 +85,7 @@ def score(
 
         listing = folder_or_list(pictures)
         if not listing.paths:
-            stop(f"there are no pictures in {pictures}{_passed_over(listing)}", ExitCode.USAGE)
+            stop(f"there are no pictures in {pictures}{passed_over(listing)}", ExitCode.USAGE)
         loaded = load(settings)
         check(out, loaded.model.card)
         outputs = Outputs(out)
@@ -180,10 +181,4 @@ def _report(tally: "Tally", listing: "Listing", outputs: "Outputs", *, seconds: 
     if tally.refused:
         complain(f"{tally.refused:,} pictures could not be predicted; {outputs.errors} says why")
     if listing.passed_over:
-        typer.echo(f"passed over{_passed_over(listing)}", err=True)
-
-
-def _passed_over(listing: "Listing") -> str:
-    """What lies in the folders but was not taken."""
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in listing.passed_over.most_common())
-    return f": {readable(kinds)}" if kinds else ""
+        typer.echo(f"passed over{passed_over(listing)}", err=True)

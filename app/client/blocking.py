@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +49,9 @@ class Client:
         self._client = AsyncClient(
             base_url, timeout=timeout, retries=retries, api_key=api_key, transport=transport
         )
+        self._process = os.getpid()
+        self._scheduling = threading.Lock()
+        self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="deepemotion-client", daemon=True)
         self._thread.start()
@@ -141,9 +145,13 @@ class Client:
 
     def close(self) -> None:
         """Close all connections and end the thread; what is under way is dropped."""
-        if self._loop.is_closed():
-            return
-        self._wait(self._end())
+        with self._scheduling:
+            if self._closed:
+                return
+            self._closed = True
+        if os.getpid() != self._process:
+            return  # the thread, and all that it would close, are the parent's
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -160,10 +168,14 @@ class Client:
         self.close()
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        if self._loop.is_closed():
-            work.close()
-            raise RuntimeError("the client is closed")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._scheduling:  # what is scheduled after the end of the others would never run
+            trouble = "the client is closed" if self._closed else None
+            if os.getpid() != self._process:
+                trouble = "the client's thread stayed in the process that made it; make a client in each"
+            if trouble is None:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise RuntimeError(trouble)
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         future = self._begin(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,6 +38,11 @@ class Caller:
     ) -> None:
         if timeout <= 0 or retries < 0:
             raise ValueError("the timeout must be above 0, and the retries at least 0")
+        if api_key is not None and not re.fullmatch(r"[!-~]+", api_key):
+            raise ValueError("the API key has a space, a line's end or letters that no key has")
+        url = httpx.URL(base_url)
+        if url.scheme not in {"http", "https"}:
+            raise ValueError("the base URL must begin with http:// or https://")
         self._timeout = timeout
         self._retries = retries
         self._http = httpx.AsyncClient(
@@ -44,6 +50,7 @@ class Caller:
             headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the call as a whole has its own
             transport=transport,
+            limits=httpx.Limits(max_connections=None),  # who calls decides how many at once
         )
 
     async def get(self, path: str, reader: Callable[[httpx.Response], T]) -> T:
@@ -107,10 +114,10 @@ class Caller:
         try:
             return read(await self._send(request), reader)
         except httpx.DecodingError as error:
-            raise UnexpectedAnswer(f"{request.url}: {error}") from error
+            raise UnexpectedAnswer(f"{_told(request)}: {error}") from error
         except httpx.HTTPError as error:
             what = str(error) or type(error).__name__
-            raise Unreachable(f"{request.url} cannot be reached: {what}") from error
+            raise Unreachable(f"{_told(request)} cannot be reached: {what}") from error
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         """The successful response to a request."""
@@ -135,5 +142,10 @@ class Caller:
                 return await retrying(self._retries, self._timeout)(attempt)
         except TimeoutError as error:
             before = "" if last is None else f"; before that: {last}"
-            message = f"{request.url} did not answer within {self._timeout:g} s{before}"
+            message = f"{_told(request)} did not answer within {self._timeout:g} s{before}"
             raise DeadlinePassed(message) from (last or error)
+
+
+def _told(request: httpx.Request) -> str:
+    """A request's address without the user and password that it may have."""
+    return str(request.url.copy_with(userinfo=b""))

@@ -40,8 +40,9 @@ def read(response: httpx.Response, reader: Callable[[httpx.Response], T]) -> T:
         return reader(response)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         kind = response.headers.get("Content-Type", "no content type")
+        address = response.url.copy_with(userinfo=b"")
         raise UnexpectedAnswer(
-            f"{response.url} answered {response.status_code} with {kind}, which is no answer of this service"
+            f"{address} answered {response.status_code} with {kind}, which is no answer of this service"
             f": {type(error).__name__} {error}"
         ) from error
 

@@ -64,7 +64,7 @@ def asked_to_wait(error: BaseException) -> float:
         return float(given)
     try:
         date = parsedate_to_datetime(given)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

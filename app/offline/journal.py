@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from app.offline.predicting import Outcome
 
-FORMAT = 2
+FORMAT = 3
 _LEFT_OUT = (None, "", ())
 
 
@@ -41,12 +41,14 @@ class Heading:
         pictures: hexadecimal SHA-256 of the list, see `app.offline.listing.Listing.digest`.
         count: of pictures in the list.
         precision: that they are predicted in.
+        max_pixels: larger pictures are refused.
     """
 
     checkpoint: str
     pictures: str
     count: int
     precision: str = "float32"
+    max_pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ def _is_whole_heading(path: Path, first: bytes, wanted: Heading, *, nothing_done
         cause = f"another checkpoint (sha256 {written.checkpoint[:12]}…, now {wanted.checkpoint[:12]}…)"
     elif written.precision != wanted.precision:
         cause = f"another precision ({written.precision}, now {wanted.precision})"
+    elif written.max_pixels != wanted.max_pixels:
+        cause = f"another DEEPEMOTION_MAX_PIXELS ({written.max_pixels:,}, now {wanted.max_pixels:,})"
     else:
         cause = f"another list of pictures ({written.count:,}, now {wanted.count:,}, or others)"
     raise JournalError(f"{path} holds unfinished work with {cause}; give --restart to throw that work away")

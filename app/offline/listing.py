@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
 import hashlib
+import io
 import mimetypes
 import os
 from collections import Counter
@@ -19,6 +21,7 @@ PATH_COLUMN = "path"
 """The column of a CSV list that is read, and of every table that is written."""
 
 _TYPES = mimetypes.MimeTypes(filenames=())  # Python's own table: the same pictures on every machine
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8")
 _LINKED = "linked folders"
 _HIDDEN = "hidden"
 
@@ -55,15 +58,23 @@ def named(arguments: Iterable[str]) -> Listing:
     paths: list[str] = []
     passed_over: Counter[str] = Counter()
     for argument in arguments:
-        if Path(argument).is_dir():
-            found = in_folder(argument)
-            paths += found.paths
-            passed_over += found.passed_over
-        elif not Path(argument).exists() and glob.has_magic(argument):
-            paths += _matching(argument) or [argument]  # the latter will not be found
-        else:
-            paths.append(argument)
+        matching = [] if _is_there(argument) or not glob.has_magic(argument) else _matching(argument)
+        for each in matching or [argument]:  # a pattern of nothing will not be found
+            if _is_folder(each):
+                found = in_folder(each)
+                paths += found.paths
+                passed_over += found.passed_over
+            else:
+                paths.append(each)
     return Listing(tuple(paths), passed_over)
+
+
+def _is_there(path: str) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - Path's own raises for a name that is too long
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - likewise
 
 
 def _matching(pattern: str) -> list[str]:
@@ -92,11 +103,12 @@ def in_folder(folder: str) -> Listing:
         for name in files:
             if name.startswith("."):
                 continue
-            kind, _ = _TYPES.guess_type(name, strict=False)
+            suffix = Path(name).suffix
+            kind, _ = _TYPES.guess_type(f"x{suffix}", strict=False)  # a whole name may be taken for a URL
             if kind is not None and kind.startswith("image/"):
                 paths.append(os.path.join(parent, name))  # noqa: PTH118 - as given: "./a" stays "./a"
             else:
-                passed_over[Path(name).suffix.lower() or "without a suffix"] += 1
+                passed_over[suffix.lower() or "without a suffix"] += 1
     return Listing(tuple(sorted(paths)), +passed_over)
 
 
@@ -123,11 +135,16 @@ def folder_or_list(path: str) -> Listing:
     Raises:
         ListingError: there is nothing there, or it cannot be read.
     """
-    if Path(path).is_dir():
+    if _is_folder(path):
         return in_folder(path)
     try:
-        with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return in_list(file.readlines(), table=path.lower().endswith(".csv"))
+        data = Path(path).read_bytes()
+        if data.startswith(_PICTURES):
+            raise ListingError(f"{path} is a picture, and neither a folder nor a list of pictures")
+        # The names have the bytes that the list has, whatever the locale's encoding.
+        text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+        lines = io.StringIO(text, newline="").readlines()
+        return in_list(lines, table=path.lower().endswith(".csv"))
     except OSError as error:
         raise ListingError(f"{path} cannot be read: {error.strerror}") from error
     except csv.Error as error:

@@ -75,7 +75,7 @@ class Predictor:
         self._devices = devices
         self._workers = workers
         self._side = model.card.input_size
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         # Enough for every device to have the next batch decoded, and for every thread to have work.
         self._ahead = 2 * len(devices) + -(-2 * workers // batch)
 
@@ -114,7 +114,7 @@ class Predictor:
                 if not chunk:
                     break
                 decoded = [
-                    decoders.submit(prepare, source, self._side, self._max_pixels, read) for source in chunk
+                    decoders.submit(prepare, source, self._side, self.max_pixels, read) for source in chunk
                 ]
                 under_way.append(owners[turn].submit(self._predict, self._copies[turn], decoded))
                 if len(under_way) > self._ahead:

@@ -86,11 +86,11 @@ def score(
 
     Raises:
         OutputExists: and `force` is not given.
-        JournalError: there is unfinished work of another list, checkpoint or precision.
+        JournalError: there is unfinished work of another list, checkpoint, precision or largest picture.
         CheckpointError: the network fails even on a black picture.
         OSError: an output cannot be written.
     """
-    heading = Heading(model.sha256, listing.digest, len(listing.paths), model.precision)
+    heading = Heading(model.sha256, listing.digest, len(listing.paths), model.precision, predictor.max_pixels)
     begun_before = outputs.journal.exists()
     if not (force or begun_before):
         _refuse_to_replace(outputs)

@@ -42,8 +42,8 @@ def check(path: Path, card: Card) -> None:
     """Find out before the work begins whether its result can be written.
 
     Raises:
-        TableError: the suffix is unknown, pyarrow is missing, the folder is missing, or a label has the name
-            of another column.
+        TableError: the suffix is unknown, pyarrow is missing, the folder is missing, there is a folder of
+            that name, or a label has the name of another column.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -52,6 +52,8 @@ def check(path: Path, card: Card) -> None:
         raise TableError("Parquet needs pyarrow: pip install 'deepemotion[parquet]', or write .csv")
     if not path.parent.is_dir():
         raise TableError(f"there is no folder {path.parent}")
+    if path.is_dir():
+        raise TableError(f"{path} is a folder")
     for label in card.labels:
         if label in {PATH_COLUMN, *_AFTER}:
             raise TableError(f"the checkpoint has an emotion named {label!r}, as another column is")
@@ -112,8 +114,10 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[objec
     # Names that are not UTF-8 are written with the bytes that they have, so that they still name the file.
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
+        careful = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(columns)
-        writer.writerows(rows)
+        for row in rows:  # a \r in a name ends a line for readers, and is not quoted by older Pythons
+            (careful if any("\r" in str(cell) for cell in row) else writer).writerow(row)
 
 
 def _write_parquet(

@@ -143,14 +143,23 @@ export function showPlots(plots) {
   }
 }
 
-try {
-  show(await receive(await ask("v1/model"), "json"));
-  at("card").hidden = false;
-} catch (error) {
-  if (!(error instanceof Refusal)) throw error;
-  at("refused").textContent = error.title;
-  at("why").textContent = error.advice;
-  at("refusal").hidden = false;
-} finally {
-  at("loading").hidden = true;
+async function load() {
+  at("refusal").hidden = true;
+  at("loading").hidden = false;
+  try {
+    show(await receive(await ask("v1/model"), "json"));
+    at("card").hidden = false;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    at("refused").textContent = error.title;
+    at("why").textContent = error.advice;
+    at("reference").textContent = error.reference;
+    at("again").hidden = !error.again;
+    at("refusal").hidden = false;
+  } finally {
+    at("loading").hidden = true;
+  }
 }
+
+at("again").addEventListener("click", load);
+await load();

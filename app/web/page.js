@@ -27,8 +27,9 @@ async function run(message, again, task) {
     return await task(pending.signal);
   } catch (error) {
     if (error.name === "AbortError") return null;
-    if (!(error instanceof Refusal)) throw error;
-    if (state.pending === pending) showRefusal(error, again);
+    const told = error instanceof Refusal ? error : new Refusal(UNEXPECTED);
+    if (state.pending === pending) showRefusal(told, again);
+    if (told !== error) console.error(error);
     return null;
   } finally {
     stop();
@@ -39,6 +40,12 @@ async function run(message, again, task) {
     }
   }
 }
+
+const UNEXPECTED = {
+  title: "The page had a failure.",
+  advice: "Try again, or load the page anew; the browser's console says more.",
+  again: true,
+};
 
 function tick() {
   const started = performance.now();
@@ -127,7 +134,8 @@ function forget() {
   URL.revokeObjectURL(at("save-json").href);
   for (const { url } of state.maps.values()) URL.revokeObjectURL(url);
   state.maps.clear();
-  state.photo = state.answer = null;
+  state.photo = state.answer = state.explained = null;
+  at("save-json").removeAttribute("href");
   at("bars").replaceChildren();
   at("dominant").textContent = at("model").textContent = "";
   at("abstained").hidden = at("valence").hidden = true;
@@ -254,7 +262,8 @@ function showMapFor(emotion, quality, { url, evidence }) {
   at("explained").textContent = emotion;
   at("nothing").hidden = evidence !== "no";
   at("controls").hidden = at("save-map").hidden = false;
-  say(`The ${quality} heat map for ${emotion} is shown.${evidence === "no" ? ` ${at("nothing").textContent}` : ""}`);
+  const seen = at("shown").checked ? "shown" : "ready, but hidden";
+  say(`The ${quality} heat map for ${emotion} is ${seen}.${evidence === "no" ? ` ${at("nothing").textContent}` : ""}`);
   showMap();
 }
 
@@ -358,9 +367,9 @@ for (const input of document.querySelectorAll('input[name="order"]')) {
   input.addEventListener("change", () => state.answer && showBars());
 }
 for (const input of document.querySelectorAll('input[name="quality"]')) {
-  input.addEventListener("change", () => state.explained && explain(state.explained));
+  input.addEventListener("change", () => state.answer && state.explained && explain(state.explained));
 }
-at("all").addEventListener("click", showSheet);
+at("all").addEventListener("click", () => state.answer && showSheet()); // else it would take the photo's place
 at("close-sheet").addEventListener("click", () => {
   hideSheet();
   at("all").focus();

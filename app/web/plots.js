@@ -124,7 +124,8 @@ const told = (count) => (Number.isInteger(count) ? String(count) : count.toFixed
 
 // labels: of rows and columns; counts[rated][predicted].
 export function confusion({ labels, counts }) {
-  const [side, left, top] = [64, 92, 56];
+  const longest = 7.5 * Math.max(...labels.map((label) => label.length)); // pixels, about
+  const [side, left, top] = [Math.max(64, longest + 8), Math.max(92, longest + 16), 56];
   const cells = counts.flatMap((row, r) => {
     const total = row.reduce((sum, count) => sum + count, 0);
     return row.flatMap((count, c) => {
@@ -132,8 +133,8 @@ export function confusion({ labels, counts }) {
       const [x, y] = [left + c * side, top + r * side];
       return [
         draw("rect", { class: "axis", x, y, width: side, height: side, fill: "none" }),
-        draw("rect", { class: "cell", x: x + 1, y: y + 1, width: side - 2, height: side - 2, "fill-opacity": share.toFixed(3) }),
-        draw("text", { class: share > 0.55 ? "on" : "off", x: x + side / 2, y: y + side / 2 + 4, "text-anchor": "middle" }, told(count)),
+        draw("rect", { class: "cell", x: x + 1, y: y + 1, width: side - 2, height: side - 2, "fill-opacity": (0.5 * share).toFixed(3) }), // its number is read on it
+        draw("text", { class: "off", x: x + side / 2, y: y + side / 2 + 4, "text-anchor": "middle" }, told(count)),
       ];
     });
   });

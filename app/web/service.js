@@ -38,9 +38,9 @@ export class Refusal extends Error {
 export async function ask(path, { photo, signal } = {}) {
   let response = await send(path, photo, signal);
   while (response.status === 401) {
-    const key = await askForKey(sessionStorage.getItem(KEY) !== null);
+    const key = await askForKey(knownKey() !== null);
     if (!key) break;
-    sessionStorage.setItem(KEY, key);
+    keep(key);
     response = await send(path, photo, signal);
   }
   if (!response.ok) throw new Refusal(await refusal(response, photo));
@@ -49,9 +49,27 @@ export async function ask(path, { photo, signal } = {}) {
 
 // Kept until the tab is closed, and sent to this service alone.
 const KEY = "deepemotion-key";
+let given = null; // for a browser that refuses to store anything
+
+function knownKey() {
+  try {
+    return given ?? sessionStorage.getItem(KEY);
+  } catch {
+    return given;
+  }
+}
+
+function keep(key) {
+  given = key;
+  try {
+    sessionStorage.setItem(KEY, key);
+  } catch {
+    // it is asked for again on the next page
+  }
+}
 
 async function send(path, photo, signal) {
-  const key = sessionStorage.getItem(KEY);
+  const key = knownKey();
   const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
   if (photo) headers["Content-Type"] = "application/octet-stream";
   try {

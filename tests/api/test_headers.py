@@ -38,8 +38,10 @@ def test_no_answer_about_a_picture_is_kept(client: httpx.Client, path: str, data
 
 
 def test_only_files_that_are_the_same_for_everybody_may_be_kept(client: httpx.Client) -> None:
-    assert "cache-control" not in client.get("/web/style.css").headers
-    assert client.get("/").headers["cache-control"] == "no-cache"  # asked again each time
+    for path in ("/", "/web/style.css", "/web/page.js"):
+        assert client.get(path).headers["cache-control"] == "no-cache"  # asked again each time
+    kept = {"If-None-Match": client.get("/web/page.js").headers["etag"]}
+    assert client.get("/web/page.js", headers=kept).status_code == 304
 
 
 def test_an_unexpected_error_carries_them_too(base_settings: Settings) -> None:

@@ -66,6 +66,13 @@ def test_a_gpu_that_is_not_there_fails(deepemotion: Deepemotion) -> None:
     found = checks(deepemotion, "--device", "cuda:99")
     assert found["device"]["state"] == "fail"
     assert "DEEPEMOTION_DEVICE" in found["device"]["change"]
+    assert found["checkpoint"]["state"] == "skipped", "it is not what is wrong"
+
+
+def test_a_host_that_is_no_name_fails(deepemotion: Deepemotion) -> None:
+    found = checks(deepemotion, "--host", f"{'a' * 70}.com")
+    assert found["port"]["state"] == "fail"
+    assert "no name of a machine" in found["port"]["found"]
 
 
 def test_memory_that_uploads_may_outgrow_is_a_warning(

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import io
 import json
 import os
+import shlex
+import subprocess
+import sys
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.cli.common import ExitCode
+from app.cli.common import ExitCode, reader_of
 from tests.pictures import BLUE, GREEN, RED, encoded, noise, plain
 from tests.tiny import LABELS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import httpx
 
     from tests.cli.conftest import Deepemotion
@@ -50,6 +54,75 @@ def test_pictures_keep_their_order_and_bad_ones_are_told_apart(
         ("2.png", "empty-picture"),
         ("missing.jpg", "unreadable-file"),
     ]
+
+
+def test_what_is_passed_over_is_told(deepemotion: Deepemotion, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "green.png").write_bytes(plain(GREEN))
+    (tmp_path / "in" / "notes.txt").touch()
+    assert "passed over: 1 .txt" in deepemotion("predict", "in").stderr
+
+
+COMMAND = shlex.join((sys.executable, "-m", "app"))
+
+
+def as_a_user(line: str, checkpoint: Path, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """What a line of the shell says and how it ends."""
+    environment = os.environ | {"DEEPEMOTION_CHECKPOINT": str(checkpoint), "DEEPEMOTION_THREADS": "1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    return subprocess.run(
+        ("sh", "-c", line), cwd=folder, env=environment, capture_output=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("predict - <&-", "stdin is closed"),
+        ("explain - --out o.png <&-", "stdin is closed"),
+        ("explain green.png --out - >&-", "stdout is closed"),
+        (f"explain green.png --emotion joy --out {'x' * 300}.png", "too long"),
+        ("explain green.png --out folder.png --force", "is a folder"),
+        ("score green.png --out o.csv", "is a picture"),
+        ("score list.txt --out folder.csv --force", "is a folder"),
+    ],
+)
+def test_what_cannot_be_used_is_told_without_a_traceback(
+    checkpoint_path: Path, tmp_path: Path, arguments: str, words: str
+) -> None:
+    (tmp_path / "green.png").write_bytes(plain(GREEN))
+    (tmp_path / "list.txt").write_text("green.png\n", "utf-8")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "folder.csv").mkdir()
+    ran = as_a_user(f"{COMMAND} {arguments}", checkpoint_path, tmp_path)
+    assert ran.returncode in {ExitCode.FAILED, ExitCode.USAGE}
+    assert words in " ".join(ran.stderr.decode().split()).replace("- ", "-")
+    assert b"Traceback" not in ran.stderr
+
+
+def test_a_terminal_of_few_letters(checkpoint_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "ж.png").write_bytes(plain(GREEN))
+    ran = as_a_user(f"PYTHONIOENCODING=ascii {COMMAND} predict ж.png", checkpoint_path, tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert b"joy" in ran.stdout
+
+
+def test_stdin_is_read_where_ctrl_c_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    class Asked(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            threads.append(threading.current_thread())
+            return super().read(size)
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Asked(b"a picture")))
+    read = reader_of(["a.png", "-"])
+    found: list[bytes] = []
+    reading = threading.Thread(target=lambda: found.append(read("-")))
+    reading.start()
+    reading.join()
+    assert found == [b"a picture"]
+    assert threads == [threading.main_thread()]
 
 
 def test_bars_for_people_the_strongest_first(deepemotion: Deepemotion, tmp_path: Path) -> None:

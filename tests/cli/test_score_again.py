@@ -107,7 +107,7 @@ def unfinished(deepemotion: Deepemotion, pictures: Path, checkpoint_path: Path) 
     deepemotion("score", "pictures", "--out", "whole.csv")
     outputs = Outputs(pictures.parent / "scores.csv")
     loaded = load(Settings(checkpoint=checkpoint_path, device="cpu", threads=1))
-    predictor = Predictor(loaded.model, loaded.devices, batch=2, workers=1, max_pixels=10_000)
+    predictor = Predictor(loaded.model, loaded.devices, batch=2, workers=1, max_pixels=50_000_000)
 
     def stop(tally: Tally) -> None:
         if tally.done == 2:
@@ -149,6 +149,16 @@ def test_an_unfinished_run_does_not_go_on_in_another_precision(unfinished: Path)
     ):
         pass
     assert unfinished.read_bytes() == before
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_an_unfinished_run_does_not_go_on_with_another_largest_picture(
+    deepemotion: Deepemotion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPEMOTION_MAX_PIXELS", "12345")
+    ran = deepemotion("score", "pictures", "--out", "scores.csv")
+    assert ran.exit_code == ExitCode.USAGE
+    assert "another DEEPEMOTION_MAX_PIXELS" in " ".join(ran.stderr.split())
 
 
 def test_going_on_keeps_what_was_found(deepemotion: Deepemotion, unfinished: Path) -> None:

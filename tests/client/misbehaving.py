@@ -20,16 +20,20 @@ def response(status: str, *headers: str, body: bytes = b"") -> bytes:
 
 
 @contextmanager
-def answering(*answers: bytes) -> Iterator[str]:
+def answering(*answers: bytes, stays: bool = False) -> Iterator[str]:
     """A server that gives each connection the next answer, the last one for ever; yields its address.
 
-    An empty answer hangs up.
+    An empty answer hangs up. A server that stays does not hang up behind the last one until the client does.
     """
     remaining = list(answers)
 
     def answer(connection: socket) -> None:
         connection.recv(65536)
-        connection.sendall(remaining.pop(0) if len(remaining) > 1 else remaining[0])
+        last = len(remaining) == 1
+        connection.sendall(remaining[0] if last else remaining.pop(0))
+        if last and stays:
+            while connection.recv(65536):
+                pass
 
     with _serving(answer) as url:
         yield url

@@ -76,21 +76,17 @@ def test_the_service_is_waited_for_until_it_is_up(checkpoint_path: Path, recordi
     assert recording.statuses[-1] == 200
 
 
+def test_a_date_beyond_all_calendars_is_no_time_to_wait() -> None:
+    given = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+    error = ServiceError(503, slug=None, title="", detail="", retry_after=given)
+    assert asked_to_wait(error) == 0
+
+
 def test_nothing_ever_listens() -> None:
     recording = Recording()
     with Client("http://127.0.0.1:1", retries=2, transport=recording) as client, pytest.raises(Unreachable):
         client.predict(plain())
     assert len(recording.tries) == 3
-
-
-def test_no_address_at_all() -> None:
-    recording = Recording()
-    with (
-        Client("localhost:8000", transport=recording) as client,
-        pytest.raises(Unreachable, match="protocol"),
-    ):
-        client.predict(plain())
-    assert len(recording.tries) <= 1
 
 
 def test_a_connection_that_breaks_is_tried_again() -> None:
@@ -169,10 +165,11 @@ def test_the_timeout_holds_whatever_the_network_does() -> None:
 
 
 def test_a_timeout_tells_what_went_wrong_before() -> None:
+    at_once = response("503 Service Unavailable")
     with (
-        answering(BUSY) as url,
+        answering(at_once, b"HTTP/1.1 200 OK\r\nX-Endless: ", stays=True) as url,
         Client(url, timeout=1.9, retries=50) as client,
-        pytest.raises((DeadlinePassed, ServiceError), match="503"),
+        pytest.raises(DeadlinePassed, match="before that: 503"),
     ):
         client.predict(plain())
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.offline.listing import Listing, ListingError, folder_or_list, in_folder, in_list, named
+from tests.pictures import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,32 @@ def test_formats_that_are_not_read_are_listed_so_that_they_are_told_of(tmp_path:
         "b.tiff",
         "c.heic",
     ]
+
+
+def test_a_name_is_never_taken_for_an_address(tmp_path: Path) -> None:
+    touch(tmp_path, "Note: what?.png", "IMG:1#2.jpg", "data:x.png", "x.png.gz")
+    found = in_folder(str(tmp_path))
+    assert len(found.paths) == 3
+    assert found.passed_over == {".gz": 1}
+
+
+def test_a_pattern_means_what_it_means_to_a_shell(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.jpg", "in/more/b.jpg", "in/more/notes.txt")
+    found = named([str(tmp_path / "in" / "*")])
+    assert [os.path.relpath(path, tmp_path) for path in found.paths] == ["in/a.jpg", "in/more/b.jpg"]
+    assert found.passed_over == {".txt": 1}
+
+
+def test_a_name_that_is_too_long_is_told_as_that_picture_s(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    names = (str(tmp_path / "a.jpg"), "x" * 300)
+    assert named(names).paths == names
+
+
+def test_a_picture_is_no_list(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(plain())
+    with pytest.raises(ListingError, match="is a picture"):
+        folder_or_list(str(tmp_path / "a.png"))
 
 
 def test_linked_folders_are_not_followed_and_linked_files_are(tmp_path: Path) -> None:

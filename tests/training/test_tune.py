@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from training.affective_set import AffectiveSet
 
 CPU = torch.device("cpu")
-QUICK = TuneSettings(epochs=4, rate=3e-3, side=64, batch=12, mixup=0.0, augment=("flip",), memory=0.9)
+QUICK = TuneSettings(
+    epochs=6, rate=1e-3, side=64, batch=12, mixup=0.0, smoothing=0.0, augment=("flip",), memory=0.9
+)
 NAME = "tf_efficientnet_lite0"
 
 
@@ -31,7 +33,7 @@ NAME = "tf_efficientnet_lite0"
 def teacher() -> Teacher:
     torch.manual_seed(4)
     network = timm.create_model(NAME, pretrained=False)
-    settle(network, scenes(8).float() / 255)
+    settle(network, scenes(8).float() / 127.5 - 1)
     return Teacher(
         network,
         1280,

@@ -1,4 +1,4 @@
-"""``weights``, ``teacher``, ``pseudo-rate``, ``frequencies`` and ``fit``."""
+"""``weights``, ``teacher``, ``tune``, ``pseudo-rate``, ``frequencies`` and ``fit``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from training.affective_set import TEST_SHARE, Partition, split
 from training.fit import fit
 from training.pseudo_rate import Panel, kept_apart, of_both, of_others
 from training.run import Run
+from training.tune import tune
 from training.verbs import options, reading
 from training.verbs.printing import OUT
 
@@ -33,6 +34,17 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     verb.add_argument("package", type=Path)
     verb.add_argument("output", type=Path, help="a .safetensors file")
     verb.set_defaults(verb=_teacher)
+
+    verb = verbs.add_parser(
+        "tune",
+        parents=[pictures, filters, device],
+        help="let a teacher learn from these rated pictures, and perhaps from those of another set",
+    )
+    verb.add_argument("--rated", nargs=2, metavar=("SOURCE", "PATH"), help="the other set, filtered likewise")
+    verb.add_argument("--teacher", required=True, help="a file that `teacher` made")
+    options.add_tune_settings(verb)
+    verb.add_argument("--output", type=Path, required=True, help="a .safetensors file")
+    verb.set_defaults(verb=_tune)
 
     verb = verbs.add_parser(
         "pseudo-rate",
@@ -92,6 +104,27 @@ def _weights(chosen: argparse.Namespace) -> None:
 def _teacher(chosen: argparse.Namespace) -> None:
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     OUT.print(f"{chosen.output}: {teacher.from_package(chosen.package, chosen.output)}")
+
+
+def _tune(chosen: argparse.Namespace) -> None:
+    settings = options.tune_settings(chosen)
+    sets = [reading.filtered(chosen, chosen.min_agreement, chosen.top_classes)]
+    if chosen.rated is not None:  # before these, as in the tables of `pseudo-rate`
+        sets.insert(0, reading.other_set(chosen, chosen.rated[0], Path(chosen.rated[1])))
+    partitions = [split(rated, seed=chosen.seed) for rated in sets]
+    if len(sets) > 1:
+        partitions = [*kept_apart((sets[0], sets[1]), (partitions[0], partitions[1]))]
+    learner = teacher.load(chosen.teacher)
+    found = tune(
+        learner, sets, partitions, settings, device=chosen.device, workers=chosen.workers, tell=OUT.print
+    )
+    learner.provenance += f", fine-tuned on {' and '.join(rated.name for rated in sets)}"
+    learner.commands = (*learner.commands, reading.command(chosen))
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    learner.save(chosen.output)
+    for loss in found:
+        OUT.print(f"{loss.name}: validation loss {loss.before:.3f} nats before, {loss.after:.3f} after")
+    OUT.print(f"{chosen.output}: {learner.architecture}")
 
 
 def _pseudo_rate(chosen: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ import torch
 from training.affective_set import VALIDATION_SHARE
 from training.fit import FitSettings
 from training.sources import SOURCES, SourceOptions
+from training.tune import TuneSettings
 
 
 def picture_options() -> argparse.ArgumentParser:
@@ -89,12 +90,43 @@ def add_fit_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--augment", type=_names, default=default.augment, help="flip,crop,turn,light,colour")
     verb.add_argument("--teacher", default=default.teacher, help="a file that `teacher` made, to imitate")
     verb.add_argument("--teacher-weight", type=float, default=default.teacher_weight)
+    verb.add_argument(
+        "--teacher-share",
+        type=float,
+        default=default.teacher_share,
+        help="of the target that is the opinion of a teacher that `tune` made; 0: none",
+    )
     verb.add_argument("--mixup", type=float, default=default.mixup, help="strength of blending; 0: none")
     verb.add_argument(
         "--precision", choices=("float32", "bfloat16"), default=default.precision, help="of phase two"
     )
     verb.add_argument("--workers", type=int, default=0, help="processes that decode")
     verb.add_argument("--seed", type=int, default=default.seed)
+
+
+def add_tune_settings(verb: argparse.ArgumentParser) -> None:
+    """Every field of `TuneSettings`, and the number of workers."""
+    default = TuneSettings()
+    verb.add_argument("--epochs", type=int, default=default.epochs, help="passes over the larger set")
+    verb.add_argument("--rate", type=float, default=default.rate, help="of the last stage")
+    verb.add_argument("--layer-decay", type=float, default=default.layer_decay, help="from layer to layer")
+    verb.add_argument("--frozen", type=int, default=default.frozen, help="stages that do not learn")
+    verb.add_argument("--side", type=int, default=default.side, help="of the square input, pixels")
+    verb.add_argument("--batch", type=int, default=default.batch)
+    verb.add_argument("--weight-decay", type=float, default=default.weight_decay)
+    verb.add_argument("--dropout", type=float, default=default.dropout)
+    verb.add_argument("--augment", type=_names, default=default.augment, help="flip,crop,turn,light,colour")
+    verb.add_argument("--mixup", type=float, default=default.mixup, help="strength of blending; 0: none")
+    verb.add_argument("--smoothing", type=float, default=default.smoothing, help="share spread over all")
+    verb.add_argument("--memory", type=float, default=default.memory, help="of the weights' moving average")
+    verb.add_argument("--precision", choices=("float32", "bfloat16"), default=default.precision)
+    verb.add_argument("--workers", type=int, default=0, help="processes that decode")
+    verb.add_argument("--seed", type=int, default=default.seed)
+
+
+def tune_settings(chosen: argparse.Namespace) -> TuneSettings:
+    """What `add_tune_settings` asked for."""
+    return TuneSettings(**{field.name: getattr(chosen, field.name) for field in fields(TuneSettings)})
 
 
 def fit_settings(chosen: argparse.Namespace) -> FitSettings:

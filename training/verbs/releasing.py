@@ -13,10 +13,12 @@ from app import loading
 from app.card import Split
 from app.checkpoint import load_torchscript
 from training.affective_set import Partition
+from training.evaluate import EvaluationError
 from training.lower_precision import halve
 from training.metrics import gap_closed, reliability_by_emotion
 from training.release import check_split, evaluation, release
 from training.run import Run
+from training.sources import SourceOptions
 from training.verbs import options, reading
 from training.verbs.printing import OUT, print_changes, print_confusion, print_scores
 
@@ -82,6 +84,10 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
 
 
 def _export(chosen: argparse.Namespace) -> None:
+    given = {name: getattr(chosen, name) for name in ("name", "terms", "citation")}
+    usual = {"name": None, "terms": SourceOptions.terms, "citation": SourceOptions.citation}
+    if late := [f"--{name}" for name, value in given.items() if value != usual[name]]:
+        raise EvaluationError(f"give {', '.join(late)} to `fit`: the card says what its run was told")
     run = Run(chosen.run)
     rated, partition = reading.divided_as(Split(**run.record()["split"]), chosen)
     card = release(
