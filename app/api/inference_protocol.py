@@ -222,6 +222,7 @@ async def infer(
         deadline = time.monotonic() + service.settings.batch_seconds
         understand = partial(read, body, json_length, model.card.input_size, service.settings.max_files)
         asked = await service.decoding.run(understand, deadline=deadline)
+        del body, understand  # the pictures are in there once more
         if unknown := set(asked.outputs or ()) - {output["name"] for output in outputs(model.card)}:
             raise BadInference(f"there are {len(unknown)} outputs that the model does not have")
         predictions = await while_connected(request, _predict(request, service, model, asked, deadline))

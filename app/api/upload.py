@@ -190,7 +190,11 @@ async def _read_many(request: Request, stream: AsyncGenerator[bytes], *, most: i
         pictures = [part for part in form.getlist(FIELD) if isinstance(part, UploadFile)]
         if not pictures:
             raise MissingFile(f"the form has no file in the field `{FIELD}`")
-        return [await picture.read() for picture in pictures]
+        read = []
+        for picture in pictures:
+            read.append(await picture.read())
+            await picture.close()  # else the form has it once more
+        return read
     finally:
         await form.close()
 

@@ -282,6 +282,14 @@ def test_all_right_and_all_wrong_have_an_interval() -> None:
     assert few["balanced_accuracy"].low < few["accuracy"].low
 
 
+def test_half_of_the_raters_is_not_more_than_half_by_rounding() -> None:
+    rated = table([0.5000003, 0.4999997], [0.51, 0.49])
+    predicted = table([0.0, 1.0], [1.0, 0.0])
+    assert accuracy_when_clear(predicted, rated) == 1
+    assert np.isnan(accuracy_when_clear(predicted[:1], rated[:1]))
+    assert common_labels(rated, at_least=1).tolist() == [0]
+
+
 def test_the_chance_of_f1_is_that_of_a_die() -> None:
     rng = np.random.default_rng(3)
     rated = np.eye(4)[rng.choice(4, p=[0.6, 0.2, 0.15, 0.05], size=20_000)]

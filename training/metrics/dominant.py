@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 
 CLEAR_AGREEMENT = 0.5
 """More than half of the raters chose the same emotion: the seed study's filter."""
+_ROUNDING = 1e-5  # shares of a row that sum to 0.999999 make half of the raters more than half
 COMMON = 40
 """An emotion with fewer clear pictures is too rare for its share of right answers to say much."""
+
+
+def is_clear(rated: Floats) -> NDArray[np.bool_]:
+    """Where more than half of the raters agreed, ``[N]``."""
+    clear: NDArray[np.bool_] = rated.max(axis=1) > CLEAR_AGREEMENT + _ROUNDING
+    return clear
 
 
 def hits(predicted: Floats, rated: Floats) -> Floats:
@@ -77,13 +84,13 @@ def macro_f1(predicted: Floats, rated: Floats) -> float:
 
 def accuracy_when_clear(predicted: Floats, rated: Floats) -> float:
     """Accuracy on the pictures on which more than half of the raters agreed; NaN when there is none."""
-    clear = rated.max(axis=1) > CLEAR_AGREEMENT
+    clear = is_clear(rated)
     return float(hits(predicted[clear], rated[clear]).mean()) if clear.any() else float("nan")
 
 
 def common_labels(rated: Floats, *, at_least: int = COMMON) -> NDArray[np.int64]:
     """The emotions that dominate so many clear pictures at least, as rising indices."""
-    clear = rated[rated.max(axis=1) > CLEAR_AGREEMENT]
+    clear = rated[is_clear(rated)]
     counts = np.bincount(clear.argmax(axis=1), minlength=rated.shape[1])
     return np.flatnonzero(counts >= at_least)
 
@@ -97,6 +104,6 @@ def clear_and_common(
     """
     if not len(common):
         return np.zeros((0, 0))
-    kept = (rated.max(axis=1) > CLEAR_AGREEMENT) & np.isin(rated.argmax(axis=1), common)
+    kept = is_clear(rated) & np.isin(rated.argmax(axis=1), common)
     columns = np.ix_(kept, common)
     return confusion(predicted[columns], rated[columns], None if weights is None else weights[kept])

@@ -39,7 +39,7 @@ class _Sheet:
 
     def __init__(self, predicted: Floats, rated: Floats, common: NDArray[np.int64]) -> None:
         self.means = np.stack([figure(predicted, rated) for figure in _MEANS.values()], axis=1)
-        self.clear = rated.max(axis=1) > dominant.CLEAR_AGREEMENT
+        self.clear = dominant.is_clear(rated)
         self.predicted, self.rated, self.common = predicted, rated, common
         self.top = calibration.of_dominant(predicted, rated)
         self.each = calibration.of_each_emotion(predicted, rated)
