@@ -103,7 +103,9 @@ async def read_uploads(request: Request, settings: Settings, take: Callable[[int
     Takes and raises what `read_upload` does, and UnsupportedMediaType for anything but a form.
     """
     if not _is_form(request):
-        raise UnsupportedMediaType("the content type is not multipart/form-data")
+        raise UnsupportedMediaType(
+            "this path takes multipart/form-data alone; a picture as the body itself goes to /predict"
+        )
     read = partial(_read_many, most=settings.max_files)
     return await _in_time(request, settings, take, settings.max_batch_bytes, read)
 
