@@ -84,10 +84,10 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
         """Features ``[N, C, h, w]`` of pictures ``[N, 3, H, W]`` in 0..255."""
-        scaled = (pictures.float() / 255 - self.mean) / self.std
-        if scaled.device.type == "cpu":
-            return self._by_onnx_runtime(scaled)
-        features: Tensor = self.network.forward_features(scaled)  # type: ignore[operator]
+        shown = scaled(pictures, self.mean, self.std)
+        if shown.device.type == "cpu":
+            return self._by_onnx_runtime(shown)
+        features: Tensor = self.network.forward_features(shown)  # type: ignore[operator]
         return features
 
     @property
@@ -140,6 +140,11 @@ class Teacher(nn.Module):
         """Nothing: a teacher does not learn."""
         del mode
         return self
+
+
+def scaled(pictures: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Pictures ``[N, 3, H, W]`` in 0..255 as a network with this mean and deviation takes them."""
+    return (pictures.float() / 255 - mean) / std
 
 
 class _Features(nn.Module):

@@ -24,11 +24,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from training.augment import DEFAULT as DEFAULT_AUGMENTATIONS
 from training.fit_settings import FitError, Precision, autocast
-from training.head import channels_last, fit_head, soft_cross_entropy
+from training.head import channels_last, extract, soft_cross_entropy
 from training.lesson import blended
 from training.phases import schedule
 from training.pictures import RatedPictures, batches, seeds
-from training.pseudo_rate import Opinion
+from training.pseudo_rate import learn
+from training.teacher import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -164,6 +165,7 @@ class _Learner(nn.Module):
 
     def __init__(self, teacher: Teacher, labels: Sequence[int], settings: TuneSettings) -> None:
         super().__init__()
+        self.precision = settings.precision
         self.network = teacher.network
         self.network.requires_grad_(requires_grad=True)
         for part in (self.network.conv_stem, self.network.bn1, *self.network.blocks[: settings.frozen]):
@@ -181,16 +183,16 @@ class _Learner(nn.Module):
 
     def features(self, pictures: Tensor) -> Tensor:
         """Pooled features ``[N, C]`` of pictures ``[N, 3, H, W]`` in 0..255."""
-        scaled = (pictures.float() / 255 - self.mean) / self.std
-        seen: Tensor = self.network.forward_features(scaled.contiguous(memory_format=torch.channels_last))
-        return seen.mean((2, 3))
+        shown = scaled(pictures, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+        with autocast(self.precision, pictures.device):
+            seen: Tensor = self.network.forward_features(shown)
+            return seen.mean((2, 3))
 
     def losses(self, parts: Sequence[Sample], settings: TuneSettings, device: torch.device) -> list[Tensor]:
         """Cross-entropy of each set's part of a step."""
         shown = [blended(pictures, target, settings.mixup) for pictures, target in parts]
         pictures = channels_last(torch.cat([pictures.float() for pictures, _ in shown]), device)
-        with autocast(settings.precision, device):
-            features = functional.dropout(self.features(pictures), settings.dropout)
+        features = functional.dropout(self.features(pictures), settings.dropout)
         each = torch.split(features.float(), [len(target) for _, target in shown])
         return [
             soft_cross_entropy(head(seen), _smoothed(target, settings.smoothing).to(device))
@@ -244,7 +246,6 @@ def _endless(pictures: RatedPictures, count: int, workers: int) -> Iterator[Samp
         yield from batches(pictures, batch=count, workers=workers, shuffle_seed=order)
 
 
-@torch.no_grad()
 def _last_layers(
     learner: _Learner,
     shown: Sequence[tuple[AffectiveSet, Partition]],
@@ -256,23 +257,16 @@ def _last_layers(
     found = []
     for (rated, part), head in zip(shown, learner.heads, strict=True):
         training, validation = (
-            _seen(learner, RatedPictures(rated, indices, side=settings.side), settings, device, workers)
+            extract(
+                learner,
+                batches(
+                    RatedPictures(rated, indices, side=settings.side), batch=settings.batch, workers=workers
+                ),
+                device,
+            )
             for indices in (part.train, part.validation)
         )
-        assert isinstance(head, nn.Linear)  # noqa: S101 - for the type checker
-        opinion = Opinion(head.in_features, head.out_features)
-        with torch.enable_grad():
-            found.append(fit_head(opinion, training, validation).validation_loss)
+        opinion, fitted = learn(training, validation)
         head.load_state_dict(opinion.head.state_dict())
+        found.append(fitted.validation_loss)
     return found
-
-
-def _seen(
-    learner: _Learner, pictures: RatedPictures, settings: TuneSettings, device: torch.device, workers: int
-) -> tuple[Tensor, Tensor]:
-    features, targets = [], []
-    for shown, target in batches(pictures, batch=settings.batch, workers=workers):
-        with autocast(settings.precision, device):
-            features.append(learner.features(channels_last(shown, device)).float().cpu())
-        targets.append(target)
-    return torch.cat(features), torch.cat(targets)

@@ -9,6 +9,7 @@ import typer
 
 from app.cli.common import (
     DOUBTS,
+    STDIN,
     AsJson,
     Checkpoint,
     Device,
@@ -48,7 +49,7 @@ class Wish:
     picture: str
     emotion: str | None
     view: View
-    quality: Quality | None
+    quality: Quality
     method: Method
     layer: str | None
     colours: Colours
@@ -105,11 +106,13 @@ def explain(
     for the map's sum to be the rise of the emotion's log-odds: above 0.05, look twice.
     """
     settings = settings_from(checkpoint=checkpoint, device=device, threads=threads)
-    wish = Wish(picture, emotion, view, quality, method, layer, colours, strength, legend)
+    if method != "dream" and quality is not None:
+        stop(f"--quality is of the dream; {method} has its own", ExitCode.USAGE)
+    wish = Wish(picture, emotion, view, quality or "quick", method, layer, colours, strength, legend)
     if view == "sheet" and emotion is not None:
         stop("a sheet shows all emotions, so none can be chosen", ExitCode.USAGE)
     _check_choices(wish)
-    if out is None and picture == "-":
+    if out is None and picture == STDIN:
         stop("a picture from stdin has no name to call the PNG by; give --out", ExitCode.USAGE)
     with refusals():
         if (known := out or _named(wish, emotion)) is not None:
@@ -141,8 +144,6 @@ def _check_choices(wish: Wish) -> None:
         stop("the map of a layer is of no emotion, so neither one nor a sheet can be chosen", ExitCode.USAGE)
     if wish.method != "dream" and (wish.layer is not None or wish.view == "dream"):
         stop(f"{wish.method} dreams of nothing; leave --layer and --view dream out", ExitCode.USAGE)
-    if wish.method != "dream" and wish.quality is not None:
-        stop(f"--quality is of the dream; {wish.method} has its own", ExitCode.USAGE)
 
 
 def _check(out: Path, *, force: bool) -> None:
@@ -180,12 +181,13 @@ def _explain(wish: Wish, loaded: "Loaded", settings: "Settings") -> "tuple[Pictu
     except (PictureError, UnusableFile, OSError, MemoryError) as error:
         stop(f"{wish.picture}: {refusal(wish.picture, error).detail}", ExitCode.FAILED)
     index = None if wish.emotion is None else copy.card.labels.index(wish.emotion)
-    quality = wish.quality or "quick"
     loaded.devices[0].settle()
     try:
         if wish.view == "sheet":
-            return whole, explaining.explain_all(copy, pixels, quality, method=wish.method)
-        return whole, [explaining.explain(copy, pixels, index, quality, method=wish.method, layer=wish.layer)]
+            return whole, explaining.explain_all(copy, pixels, wish.quality, method=wish.method)
+        return whole, [
+            explaining.explain(copy, pixels, index, wish.quality, method=wish.method, layer=wish.layer)
+        ]
     except PeerMissing as error:
         stop(str(error), ExitCode.FAILED)
     except Exception as error:  # noqa: BLE001 - whatever a network raises on a picture
@@ -237,7 +239,7 @@ def _facts(
 
 
 def _settings_of(wish: Wish) -> str:
-    return wish.quality or "quick" if wish.method == "dream" else wish.method
+    return wish.quality if wish.method == "dream" else wish.method
 
 
 def _report(facts: dict[str, Any], *, json: bool, err: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 
 from app.client.errors import DeadlinePassed, ServiceError, UnexpectedAnswer, Unreachable
-from app.client.reading import read
+from app.client.reading import read, told
 from app.client.retrying import BUSY, retrying
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class Caller:
             raise ValueError("the timeout must be above 0, and the retries at least 0")
         if api_key is not None and not re.fullmatch(r"[!-~]+", api_key):
             raise ValueError("the API key has a space, a line's end or letters that no key has")
-        url = httpx.URL(base_url)
-        if url.scheme not in {"http", "https"}:
+        if httpx.URL(base_url).scheme not in {"http", "https"}:
             raise ValueError("the base URL must begin with http:// or https://")
         self._timeout = timeout
         self._retries = retries
@@ -114,10 +113,10 @@ class Caller:
         try:
             return read(await self._send(request), reader)
         except httpx.DecodingError as error:
-            raise UnexpectedAnswer(f"{_told(request)}: {error}") from error
+            raise UnexpectedAnswer(f"{told(request.url)}: {error}") from error
         except httpx.HTTPError as error:
             what = str(error) or type(error).__name__
-            raise Unreachable(f"{_told(request)} cannot be reached: {what}") from error
+            raise Unreachable(f"{told(request.url)} cannot be reached: {what}") from error
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         """The successful response to a request."""
@@ -142,10 +141,5 @@ class Caller:
                 return await retrying(self._retries, self._timeout)(attempt)
         except TimeoutError as error:
             before = "" if last is None else f"; before that: {last}"
-            message = f"{_told(request)} did not answer within {self._timeout:g} s{before}"
+            message = f"{told(request.url)} did not answer within {self._timeout:g} s{before}"
             raise DeadlinePassed(message) from (last or error)
-
-
-def _told(request: httpx.Request) -> str:
-    """A request's address without the user and password that it may have."""
-    return str(request.url.copy_with(userinfo=b""))

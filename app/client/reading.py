@@ -40,11 +40,15 @@ def read(response: httpx.Response, reader: Callable[[httpx.Response], T]) -> T:
         return reader(response)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         kind = response.headers.get("Content-Type", "no content type")
-        address = response.url.copy_with(userinfo=b"")
         raise UnexpectedAnswer(
-            f"{address} answered {response.status_code} with {kind}, which is no answer of this service"
-            f": {type(error).__name__} {error}"
+            f"{told(response.url)} answered {response.status_code} with {kind}, which is no answer of this "
+            f"service: {type(error).__name__} {error}"
         ) from error
+
+
+def told(url: httpx.URL) -> str:
+    """An address without the user and password that it may have."""
+    return str(url.copy_with(userinfo=b""))
 
 
 def prediction(response: httpx.Response) -> Prediction:

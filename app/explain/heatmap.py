@@ -123,7 +123,7 @@ def softened(relevance: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def peak(explanation: Explanation) -> float:
     """Evidence of a pixel from which a map is drawn at full colour."""
-    return float(np.percentile(np.abs(softened(explanation.relevance)), PEAK))
+    return _peak_of(softened(explanation.relevance))
 
 
 def strength(explanation: Explanation, full: float | None = None) -> NDArray[np.float32]:
@@ -136,8 +136,12 @@ def strength(explanation: Explanation, full: float | None = None) -> NDArray[np.
     smooth = softened(explanation.relevance)
     if np.abs(smooth).sum() < NO_EVIDENCE:
         return np.zeros_like(smooth)
-    full = peak(explanation) if full is None else full
+    full = _peak_of(smooth) if full is None else full
     return np.clip(smooth / full, -1, 1) if full > 0 else np.zeros_like(smooth)
+
+
+def _peak_of(smooth: NDArray[np.float32]) -> float:
+    return float(np.percentile(np.abs(smooth), PEAK))
 
 
 def to_png(image: Image.Image, notes: Mapping[str, str]) -> bytes:
