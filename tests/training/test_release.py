@@ -11,6 +11,7 @@ import torch
 from app.checkpoint import Checkpoint, verify
 from app.loading import load
 from tests.training.colours import LABELS, SIDE
+from training.__main__ import main
 from training.abstain import thresholds
 from training.affective_set import Partition, split
 from training.calibrate import fit_temperature
@@ -177,3 +178,12 @@ def test_a_release_that_is_refused_leaves_the_older_one(
         release(Run(tmp_path), rated, partition, output, version="8", command="")
     assert {file.name: file.read_bytes() for file in models.iterdir()} == before
     assert load(output, torch.device("cpu")).card.version == "7"
+
+
+def test_what_a_card_says_of_the_pictures_is_told_to_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "image_folder", str(tmp_path), "--run", str(tmp_path), "--terms", "ours"]
+    assert main([*words, "--output", str(tmp_path / "mine.pt")]) == 1
+    assert "give --terms to `fit`" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "mine.pt").exists()
