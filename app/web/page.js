@@ -1,5 +1,6 @@
 // The page: one photo at a time, its emotions as bars, and a heat map for the emotion that is chosen.
 
+import { smaller } from "./copies.js";
 import { Refusal, ask, receive } from "./service.js";
 
 const at = (id) => document.getElementById(id);
@@ -241,7 +242,7 @@ async function explain(emotion) {
   } else {
     const path = `explain?emotion=${encodeURIComponent(emotion)}&quality=${quality}`;
     const made = await run(`Looking for what speaks for ${emotion}`, () => explain(emotion), async (signal) => {
-      const response = await ask(path, { photo, signal });
+      const response = await ask(path, { photo: await smaller(photo), signal });
       return { png: await receive(response, "blob"), evidence: response.headers.get("X-DeepEmotion-Evidence") };
     });
     if (state.photo !== photo || turn !== state.turn) return;
@@ -290,8 +291,9 @@ function press() {
 async function showSheet() {
   const { photo } = state;
   const quality = chosen("quality");
+  const path = `explain?view=sheet&legend=true&quality=${quality}`;
   const png = await run("Looking for what speaks for each emotion", showSheet, async (signal) =>
-    receive(await ask(`explain?view=sheet&legend=true&quality=${quality}`, { photo, signal }), "blob"),
+    receive(await ask(path, { photo: await smaller(photo), signal }), "blob"),
   );
   if (state.photo !== photo) return;
   if (png === null) return;

@@ -13,7 +13,7 @@ from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from tests.pictures import plain
+from tests.pictures import noise, plain
 from tests.tiny import LABELS
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.web.browser import Browser
 
 SHOWN = "#map:not([hidden])"
+ORIENTATION = 0x0112  # EXIF's tag
 
 
 def choose(browser: Browser, path: Path) -> None:
@@ -240,6 +241,26 @@ def test_a_phone_offers_its_camera_and_its_gallery(browser: Browser) -> None:
     assert browser.one("#camera").get_attribute("capture") == "environment"
     assert browser.one("#file").get_attribute("capture") is None
     assert browser.script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_maps_of_a_phone_photo_are_asked_for_with_a_copy(browser: Browser, tmp_path: Path) -> None:
+    """The prediction is the file's own; each map is of an upright copy that no screen is too small for."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # held upright: what is stored lies on its side
+    path = tmp_path / "phone.jpg"
+    noise((2600, 1300)).save(path, "JPEG", quality=95, exif=exif)
+    browser.script(
+        "window.bodies = []; const real = window.fetch;"
+        "window.fetch = (path, asked) => { bodies.push([path, asked.body?.size]); return real(path, asked); }"
+    )
+    choose(browser, path)
+    browser.wait_for(SHOWN)
+    size = "const m = document.getElementById('map'); return m.complete && [m.naturalWidth, m.naturalHeight]"
+    browser.wait(lambda: browser.script(size) == [1024, 2048])
+    sent = [each for each in browser.script("return bodies") if each[1]]
+    assert [address.partition("?")[0] for address, _ in sent] == ["predict", "explain"]
+    assert sent[0][1] == path.stat().st_size
+    assert sent[1][1] < 0.8 * path.stat().st_size
 
 
 def test_a_file_that_is_no_picture(browser: Browser, tmp_path: Path, photo: Path) -> None:
