@@ -11,6 +11,7 @@ from app.api.deps import RequestId, WarmService
 from app.api.disconnect import while_connected
 from app.api.explaining import PngResponse, Wish, answer
 from app.api.intake import UsefulSeconds, time_allowed
+from app.api.negotiation import preferred
 from app.api.openapi import PICTURE_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import PICTURE_ERRORS
 from app.api.problems import responses
@@ -24,6 +25,8 @@ from app.explain.views import VIEWS, Style
 
 router = APIRouter(tags=["emotions"])
 
+_FORMS = ("image/png", "application/json")
+
 
 def _header(description: str, example: str) -> dict[str, Any]:
     return {"description": description, "schema": {"type": "string"}, "example": example}
@@ -31,8 +34,8 @@ def _header(description: str, example: str) -> dict[str, Any]:
 
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "a PNG, upright; its text chunks repeat the headers. For a client that asks for "
-        "`Accept: application/json`, the regions and, on request, the whole map",
+        "description": "a PNG, upright; its text chunks repeat the headers. For a client whose Accept "
+        "header likes `application/json` better, the regions and, on request, the whole map",
         "content": {
             "image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}},
             "application/json": {"schema": {"$ref": "#/components/schemas/ExplanationResponse"}},
@@ -148,7 +151,7 @@ async def explain(
         layer=query.layer,
         style=Style(PALETTES[query.colours], query.strength, query.legend),
         raw_map=query.map,
-        as_json=_wants_json(request.headers.get("accept", "*/*")),
+        as_json=preferred(request.headers.get("accept", "*/*"), _FORMS) == _FORMS[1],
         request_id=request_id,
     )
     if query.map != "none" and not wish.as_json:
@@ -184,9 +187,3 @@ def _check_layer(query: ExplainQuery, layers: tuple[str, ...]) -> None:
         raise UnknownLayer(layers)
     if query.emotion is not None or query.view == "sheet":
         raise Contradiction("the map of a layer is of no emotion, so neither one nor a sheet can be chosen")
-
-
-def _wants_json(accept: str) -> bool:
-    """Whether JSON is asked for by name and a picture is not."""
-    kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    return "application/json" in kinds and not kinds & {"image/png", "image/*"}

@@ -204,7 +204,10 @@ function bar(emotion, share, furthest) {
   fill.style.width = `${(100 * share) / furthest}%`;
   track.append(fill);
   button.append(name, track, number);
-  button.addEventListener("click", () => explain(emotion));
+  button.addEventListener("click", () => {
+    at("figure").scrollIntoView({ block: "nearest" }); // on a phone it lies above what can be seen
+    explain(emotion);
+  });
   const item = document.createElement("li");
   item.append(button);
   return item;
@@ -270,6 +273,7 @@ function showMapFor(emotion, quality, { url, evidence }) {
 
 function hideMap() {
   at("map").hidden = at("controls").hidden = at("save-map").hidden = true;
+  at("map").removeAttribute("src"); // else it is seen until the next one is decoded
 }
 
 function showMap() {
@@ -291,12 +295,18 @@ function press() {
 async function showSheet() {
   const { photo } = state;
   const quality = chosen("quality");
+  const unfinished = state.pending && state.explained; // its map gives way to the sheet, and is then made anew
   const path = `explain?view=sheet&legend=true&quality=${quality}`;
   const png = await run("Looking for what speaks for each emotion", showSheet, async (signal) =>
     receive(await ask(path, { photo: await smaller(photo), signal }), "blob"),
   );
   if (state.photo !== photo) return;
   if (png === null) return;
+  unfold(png);
+  if (unfinished && !state.explained && !state.pending) explain(unfinished);
+}
+
+function unfold(png) {
   hideSheet();
   const told = Object.entries(state.answer.distribution).sort(([, one], [, other]) => other - one);
   const names = told.map(([emotion, share]) => `${emotion} ${percent(share)}`).join(", ");

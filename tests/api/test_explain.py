@@ -271,11 +271,17 @@ def test_the_raw_map_in_both_forms_is_the_same_and_sums_to_the_rise(client: http
         ("*/*", "image/png"),
         ("image/png", "image/png"),
         ("text/html, image/png, application/json", "image/png"),
-        ("application/json, text/plain, */*", "application/json"),
+        ("application/json, text/plain, */*", "image/png"),  # what axios sends with everything
+        ("application/json, */*;q=0.8", "application/json"),
+        ("application/*, image/*;q=0.5", "application/json"),
+        ("image/png;q=0.1, application/json; charset=utf-8; q=0.2", "application/json"),
         ("application/json;q=0.9", "application/json"),
+        ("application/json;q=much", "image/png"),
+        ("text/html", "image/png"),
+        ("", "image/png"),
     ],
 )
-def test_a_picture_unless_json_alone_is_asked_for(client: httpx.Client, accept: str, kind: str) -> None:
+def test_a_picture_unless_json_is_liked_better(client: httpx.Client, accept: str, kind: str) -> None:
     response = client.post("/explain", content=plain(), headers={"Accept": accept})
     assert response.headers["content-type"] == kind
 

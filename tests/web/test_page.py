@@ -126,6 +126,38 @@ def test_all_emotions_at_once(browser: Browser, photo: Path) -> None:
     assert browser.driver.switch_to.active_element.get_attribute("id") == "all"
 
 
+def test_a_map_that_gave_way_to_all_emotions_is_made_after_them(browser: Browser, photo: Path) -> None:
+    browser.script(  # the first map would take for ever
+        "const real = window.fetch; let first = true;"
+        "window.fetch = (path, asked) => {"
+        "  if (!path.startsWith('explain') || !first) return real(path, asked);"
+        "  first = false;"
+        "  return new Promise((_, reject) => asked.signal.addEventListener('abort',"
+        "    () => reject(new DOMException('', 'AbortError'))));"
+        "};"
+    )
+    choose(browser, photo)
+    browser.wait_for("#working")
+    browser.wait(lambda: browser.script("return document.getElementById('bars').children.length"))
+    browser.one("#all").click()
+    browser.wait_for("#sheet")
+    explained(browser, "joy")
+    assert browser.seen("#sheet")
+
+
+def test_on_a_phone_the_map_comes_into_view(browser: Browser, photo: Path) -> None:
+    browser.look(390, 600, touch=True)
+    choose(browser, photo)
+    explained(browser, "joy")
+    button = browser.one("[data-emotion=anger]")
+    browser.script("document.querySelector('[data-emotion=anger]').scrollIntoView({block: 'start'})")
+    top = "return document.getElementById('stage').getBoundingClientRect().top"
+    assert browser.script(top) < 0
+    button.click()
+    explained(browser, "anger")
+    assert browser.script(top) >= 0
+
+
 @pytest.mark.parametrize(
     ("because", "said"),
     [("flat", "No emotion stands out"), ("unfamiliar", "unlike those"), (None, "")],
