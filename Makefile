@@ -1,4 +1,5 @@
 # make serve            the service at http://localhost:8000
+# make training         .venv/training, in which `python -m training` works
 # make test             linters, types and tests
 # make test-schema      ten minutes of requests that the schema allows, and of some that it does not
 # make test-container   the image, started by compose, answers; needs Docker
@@ -17,11 +18,14 @@ PYTHON ?= python3
 TORCH ?= cpu
 SERVE := .venv/serve
 DEV := .venv/dev
+TRAINING := .venv/training
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: serve test lint types test-schema test-container chaos soak test-faults test-fuzz lock sbom audit bench clean
+.PHONY: serve training test lint types test-schema test-container chaos soak test-faults test-fuzz lock sbom audit bench clean
 serve: $(SERVE)/ready-$(TORCH)
 	$(SERVE)/bin/deepemotion serve
+
+training: $(TRAINING)/ready-$(TORCH)
 
 test: lint types
 	$(DEV)/bin/python -m pytest
@@ -96,6 +100,12 @@ $(SERVE)/ready-%: pyproject.toml deploy/torch_version.txt
 	$(PYTHON) -m venv --clear $(SERVE)
 	sh deploy/install_torch.sh $(SERVE)/bin/python $* $$(cat deploy/torch_version.txt)
 	$(SERVE)/bin/pip install --quiet --editable .
+	touch $@
+
+$(TRAINING)/ready-%: pyproject.toml deploy/torch_training_versions.txt
+	$(PYTHON) -m venv --clear $(TRAINING)
+	sh deploy/install_torch.sh $(TRAINING)/bin/python $* $$(cat deploy/torch_training_versions.txt)
+	$(TRAINING)/bin/pip install --quiet --editable '.[training]'
 	touch $@
 
 $(DEV)/ready-%: pyproject.toml deploy/torch_training_versions.txt

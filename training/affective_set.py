@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_log = logging.getLogger(__name__)
 _LISTED = 20
 _SAME = 1e-9
 """Agreement levels closer than this are the same number of votes; no study has a billion raters."""
+_UNEVEN = 1.5
+"""A part so many times as large as its share is told: some group is too large to be what it should be."""
 _ROUNDING = 1e-5
 """Published shares are rounded: 9 of 15 raters may come as 0.599999 and still are 60 %."""
 
@@ -209,7 +213,9 @@ def split(
     """Divide the pictures so that each part has the same mix of dominant emotions and no group is cut.
 
     The same set and seed give the same parts. A share is met as one of a whole number of folds: 0.3 gives a
-    third. An emotion with fewer pictures than folds cannot be in every part.
+    third. An emotion with fewer pictures than folds cannot be in every part. The largest groups of one
+    emotion are dealt first, so that the very largest is in the test part whatever the seed; where that makes
+    a part half as large again as it should be, it is logged.
 
     Args:
         affective_set: what to divide.
@@ -253,7 +259,12 @@ def cross_validation(
     everything = np.arange(len(affective_set))
     return [
         [
-            _with_validation(affective_set, test, share=validation_share, seed=seed)
+            _with_validation(
+                affective_set,
+                _told(affective_set, test, of=everything, share=1 / folds),
+                share=validation_share,
+                seed=seed,
+            )
             for test in _all_folds(affective_set, everything, folds=folds, seed=seed + repeat)
         ]
         for repeat in range(repeats)
@@ -275,7 +286,22 @@ def _one_fold(
         raise DataError(f"a part of {share:g} of the pictures is not between 0 and 0.5")
     if share == 0:
         return among[:0]
-    return _all_folds(affective_set, among, folds=round(1 / share), seed=seed)[0]
+    fold = _all_folds(affective_set, among, folds=round(1 / share), seed=seed)[0]
+    return _told(affective_set, fold, of=among, share=share)
+
+
+def _told(
+    affective_set: AffectiveSet, part: NDArray[np.int64], *, of: NDArray[np.int64], share: float
+) -> NDArray[np.int64]:
+    """The part; the log says if it is far more than its share of the pictures `of` which it is one."""
+    if len(part) > _UNEVEN * share * len(of):
+        largest = np.unique(affective_set.groups[part], return_counts=True)[1].max()
+        _log.warning(
+            "%d of %d pictures of %s are one part, where %.0f are its share: its largest group, which is "
+            "never cut, has %d. Are they that alike?",
+            len(part), len(of), affective_set.name, share * len(of), largest,
+        )  # fmt: skip
+    return part
 
 
 def _all_folds(

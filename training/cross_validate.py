@@ -19,12 +19,20 @@ from app.card import Abstain, CardPlots, CrossValidation, Score, Split, Spread
 from training import card as cards
 from training import export
 from training.abstain import thresholds
-from training.affective_set import VALIDATION_SHARE, cross_validation
+from training.affective_set import VALIDATION_SHARE, Partition, cross_validation
 from training.calibrate import fit_temperature
-from training.evaluate import EvaluationError, Outputs, identity, outputs_of, probabilities
-from training.fit import digests, fit
+from training.evaluate import (
+    EvaluationError,
+    Outputs,
+    fingerprints,
+    identity,
+    outputs_of,
+    ratings,
+)
+from training.fit import check_start, digests, fit
 from training.metrics import common_labels, measure, measure_with_intervals, reference_levels
 from training.novelty import with_novelty
+from training.out_of_fold import OutOfFold, cross_fitted, keep
 from training.run import Run, RunError
 
 if TYPE_CHECKING:
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.fit import FitSettings
     from training.metrics import Floats
 
@@ -51,21 +59,6 @@ class Plan:
     validation_share: float = VALIDATION_SHARE
 
 
-@dataclass(frozen=True, eq=False)
-class OutOfFold:
-    """What networks say of N pictures that they have not learned from, in R repeats.
-
-    Attributes:
-        logits: ``[R, N, K]``.
-        novelty: ``[R, N]``.
-        fold: ``[R, N]``, the fold that each picture was in.
-    """
-
-    logits: Floats
-    novelty: Floats
-    fold: NDArray[np.int64]
-
-
 class CrossValidated(BaseModel):
     """What a finished cross-validation found."""
 
@@ -74,6 +67,9 @@ class CrossValidated(BaseModel):
     labels: tuple[str, ...]
     split: Split
     settings: dict[str, Any]
+    digests: dict[str, str] = {}  # of the files that it started from; older ones have none written down
+    ratings: str | None = None  # likewise
+    seen: dict[str, int] = {}  # pictures that those files had learned from
     validation_share: float = VALIDATION_SHARE  # where nothing is written, it was this
     commands: tuple[str, ...]
     temperature: float
@@ -83,8 +79,12 @@ class CrossValidated(BaseModel):
     plots: CardPlots
     cross_validation: CrossValidation
 
-    def check(self, record: Mapping[str, Any]) -> None:
-        """Make sure that a run was made of the pictures and emotions of this cross-validation.
+    def check(self, record: Mapping[str, Any], rated: AffectiveSet) -> None:
+        """Make sure that a run was made of the pictures, ratings and emotions of this cross-validation.
+
+        Args:
+            record: what the run wrote down.
+            rated: its pictures.
 
         Raises:
             EvaluationError: it was not.
@@ -94,14 +94,22 @@ class CrossValidated(BaseModel):
                 f"the cross-validation was of {', '.join(self.labels)}; the run is of "
                 f"{', '.join(record['labels'])}"
             )
-        if Split(**record["split"]).fingerprint != self.split.fingerprint:
+        if self.split.fingerprint not in fingerprints(rated, np.arange(len(rated))):
             raise EvaluationError("the cross-validation was of other pictures than the run")
+        if self.ratings not in {None, ratings(rated)}:
+            raise EvaluationError("the cross-validation was of other ratings of these pictures than the run")
 
     def for_card(self, record: Mapping[str, Any]) -> dict[str, object]:
         """The card's fields for a run, with the settings in which it differs from the folds."""
         found = json.loads(json.dumps(record["settings"]))
         keys = (found.keys() | self.settings.keys()) - _RETRAINED
         differs = {key for key in keys if found.get(key) != self.settings.get(key)}
+        then, now = self.digests, record.get("digests", {})
+        differs |= {
+            key  # of a file that was made anew under its old name
+            for key in ("weights", "teacher")
+            if (path := found.get(key)) in then.keys() & now.keys() and then[path] != now[path]
+        }
         if Split(**record["split"]).validation_share != self.validation_share:
             differs.add("validation_share")  # which chooses the epoch
         how = self.cross_validation.model_copy(update={"differs": tuple(sorted(differs))})
@@ -125,6 +133,7 @@ def cross_validate(
     workers: int = 0,
     resume: bool = False,
     notes: dict[str, object],
+    seen_test: bool = False,
 ) -> CrossValidated:
     """Train a network for each fold of each repeat and score what all of them say of their folds.
 
@@ -137,9 +146,10 @@ def cross_validate(
         workers: processes that decode.
         resume: go on where `folder` stands; folds that are finished are not trained again.
         notes: ``split``, of all pictures, and ``command``.
+        seen_test: go on though the start weights or the teacher have learned from some of the pictures.
 
     Raises:
-        DataError: there are too few pictures or groups for so many folds.
+        DataError: there are too few pictures or groups for so many folds, or some were learned from before.
         RunError: the folder holds something else.
     """
     repeats = cross_validation(
@@ -149,16 +159,19 @@ def cross_validate(
         seed=settings.seed,
         validation_share=plan.validation_share,
     )
+    count, none = len(rated), np.arange(0)
+    everything = Partition(none, none, np.arange(count))
     record = {
         "settings": asdict(settings),
         "labels": rated.labels,
         "digests": digests(settings),
         "plan": asdict(plan),
         "pictures": identity(rated),
+        "ratings": ratings(rated),
+        "seen": check_start(rated, everything, settings, seen_test=seen_test),
         **notes,
     }
     Run(folder).begin(record, resume=resume)
-    count = len(rated)
     found = OutOfFold(
         np.full((plan.repeats, count, len(rated.labels)), np.nan),
         np.full((plan.repeats, count), np.nan),
@@ -171,7 +184,7 @@ def cross_validate(
             found.logits[repeat, partition.test] = outputs.logits
             found.novelty[repeat, partition.test] = outputs.novelty
             found.fold[repeat, partition.test] = fold
-    _keep(rated, found, folder)
+    keep(rated, found, folder)
     scored = judge(rated, found, plan, Run(folder).record(), seed=settings.seed)
     (folder / "scores.json").write_text(scored.model_dump_json(indent=2) + "\n", "utf-8")
     return scored
@@ -194,7 +207,17 @@ def _fold(
         if not np.array_equal(kept["indices"], partition.test):
             raise RunError(f"{path} is of another fold")
         return Outputs(kept["logits"], kept["novelty"])
-    network = fit(rated, partition, settings, run, device=device, workers=workers, resume=True, notes=notes)
+    network = fit(
+        rated,
+        partition,
+        settings,
+        run,
+        device=device,
+        workers=workers,
+        resume=True,
+        notes=notes,
+        seen_test=True,  # of all folds it has been asked before
+    )
     judging = with_novelty(
         network, rated, partition.train, side=settings.side, seed=settings.seed, device=device
     )
@@ -212,51 +235,6 @@ def _split(notes: Mapping[str, object]) -> Split:
     return Split.model_validate(notes["split"])
 
 
-def _keep(rated: AffectiveSet, found: OutOfFold, folder: Path) -> None:
-    np.savez(
-        folder / "out_of_fold.npz",
-        logits=found.logits,
-        novelty=found.novelty,
-        fold=found.fold,
-        agreement=rated.agreement,
-        labels=np.array(rated.labels),
-        pictures=np.array(_names(rated)),
-    )
-
-
-def kept_outputs(rated: AffectiveSet, folder: Path) -> OutOfFold:
-    """What `cross_validate` kept of these pictures.
-
-    Raises:
-        RunError: there is none.
-        EvaluationError: it is of other pictures.
-    """
-    path = folder / "out_of_fold.npz"
-    if not path.is_file():
-        raise RunError(f"{folder} holds no finished cross-validation")
-    with np.load(path, allow_pickle=False) as kept:
-        if kept["pictures"].tolist() != _names(rated) or tuple(kept["labels"]) != rated.labels:
-            raise EvaluationError(f"{folder} is a cross-validation of other pictures")
-        if not np.allclose(kept["agreement"], rated.agreement):
-            raise EvaluationError(f"{folder} is a cross-validation of other ratings of these pictures")
-        return OutOfFold(kept["logits"], kept["novelty"], kept["fold"])
-
-
-def _names(rated: AffectiveSet) -> list[str]:
-    return [f"{path.parent.name}/{path.name}" for path in rated.pictures]
-
-
-def cross_fitted(rated: AffectiveSet, found: OutOfFold) -> Floats:
-    """Calibrated distributions ``[R, N, K]``; a fold's temperature is fitted on the other folds alone."""
-    predicted = np.empty_like(found.logits)
-    for logits, fold, calibrated in zip(found.logits, found.fold, predicted, strict=True):
-        for each in np.unique(fold):
-            inside = fold == each
-            temperature = fit_temperature(logits[~inside], rated.agreement[~inside])
-            calibrated[inside] = probabilities(logits[inside], temperature)
-    return predicted
-
-
 def judge(
     rated: AffectiveSet, found: OutOfFold, plan: Plan, record: Mapping[str, Any], *, seed: int
 ) -> CrossValidated:
@@ -271,6 +249,9 @@ def judge(
         labels=rated.labels,
         split=_split(record),
         settings=record["settings"],
+        digests=record["digests"],
+        ratings=record["ratings"],
+        seen=record["seen"],
         validation_share=plan.validation_share,
         commands=(record["command"],),
         temperature=fit_temperature(found.logits.reshape(pooled.shape), pooled),

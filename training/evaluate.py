@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ from training.head import channels_last
 from training.pictures import RatedPictures, batches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,14 +88,48 @@ def probabilities(logits: Floats, temperature: float) -> Floats:
     return np.asarray(torch.softmax(torch.from_numpy(logits) / temperature, dim=1))
 
 
+def names_of(rated: AffectiveSet) -> list[str]:
+    """What pictures are called in records: their way from the folder that holds them all.
+
+    So they keep their names when that folder is moved or renamed, or the table is called by another path.
+    """
+    paths = [os.path.normpath(path.absolute()) for path in rated.pictures]
+    root = os.path.commonpath([Path(path).parent for path in paths])
+    return [Path(path).relative_to(root).as_posix() for path in paths]
+
+
+def earlier_names_of(rated: AffectiveSet) -> list[str]:
+    """What older records call them."""
+    return [f"{path.parent.name}/{path.name}" for path in rated.pictures]
+
+
 def identity(rated: AffectiveSet) -> str:
     """A digest of all that decides how pictures are divided and what is learned of them, in their order."""
-    names = "\n".join(f"{path.parent.name}/{path.name}" for path in rated.pictures)
-    parts = (names.encode(), rated.agreement.tobytes(), rated.groups.tobytes())
+    parts = ("\n".join(names_of(rated)).encode(), rated.agreement.tobytes(), rated.groups.tobytes())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def ratings(rated: AffectiveSet) -> str:
+    """A digest of what the raters said of which picture, in any order.
+
+    Agreement levels are rounded, since their last bits depend on the processor.
+    """
+    rows = zip(names_of(rated), rated.agreement, strict=True)
+    return _digest(f"{name} {' '.join(f'{level:.6f}' for level in levels)}" for name, levels in rows)
 
 
 def fingerprint(rated: AffectiveSet, indices: NDArray[np.int64]) -> str:
     """A digest of which pictures these are, by name; it tells whether two splits are the same."""
-    names = sorted(f"{rated.pictures[i].parent.name}/{rated.pictures[i].name}" for i in indices)
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    return fingerprints(rated, indices)[0]
+
+
+def fingerprints(rated: AffectiveSet, indices: NDArray[np.int64]) -> tuple[str, str]:
+    """`fingerprint`, and what older records have in its place."""
+    now, earlier = (
+        _digest(names[index] for index in indices) for names in (names_of(rated), earlier_names_of(rated))
+    )
+    return now, earlier
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]

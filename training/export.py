@@ -15,6 +15,7 @@ from torchvision.models.inception import BasicConv2d
 from app import loading
 from app.checkpoint import CARD_FILE, torchscript
 from training.checksums import list_digest
+from training.learned import LEARNED
 
 if TYPE_CHECKING:
     from app.card import Card
@@ -41,16 +42,18 @@ def as_served(network: nn.Module, card: Card, device: torch.device) -> Checkpoin
         return loading.load(path, device)
 
 
-def write(network: nn.Module, card: Card, path: Path) -> str:
+def write(network: nn.Module, card: Card, path: Path, learned: str = "") -> str:
     """Write the checkpoint, list it in ``SHA256SUMS`` beside it, and return its digest.
 
-    The file appears only when it is complete.
+    The file appears only when it is complete. Beside its card it keeps, as `training.learned` writes them,
+    digests of the pictures that were learned from.
     """
     half = fold_batch_norm(network.cpu()).half()
     with torchscript():
         script = torch.jit.script(half)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        script.save(str(partial), _extra_files={CARD_FILE: card.model_dump_json(indent=2)})  # type: ignore[no-untyped-call]
+        extra = {CARD_FILE: card.model_dump_json(indent=2)} | ({LEARNED: learned} if learned else {})
+        script.save(str(partial), _extra_files=extra)  # type: ignore[no-untyped-call]
     partial.replace(path)
     return list_digest(path)

@@ -1,7 +1,8 @@
 """The two phases of training, as the seed study had them: the last layer alone, then all layers.
 
 A run can be cut at any time. Every random choice is drawn from the seed and the epoch's number, and the
-state of the last whole epoch is on disk, so a resumed run ends with the same bytes as one that was not cut.
+state of the last whole epoch is on disk, so on a CPU a resumed run ends with the same weights as one that was
+not cut. A GPU does not add in the same order every time.
 """
 
 from __future__ import annotations
@@ -13,20 +14,27 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from app.card import DataSource
 from training import distributed, pretrained
 from training.augment import compose
-from training.evaluate import identity
+from training.evaluate import identity, ratings
 from training.fit_settings import FitError, FitSettings
 from training.inception import EmotionInception, build, freeze
-from training.phases import Job, phase_one, phase_two
+from training.learned import NOTHING, check_unseen, describe, digests_of, to_text
+from training.phases import Job, phase_one, phase_two, terminal
 from training.pseudo_rate import column_names
 from training.run import Run, restore
 from training.teacher import Imitation
 from training.teacher import load as load_teacher
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from torch import Tensor
+
     from training.affective_set import AffectiveSet, Partition
+    from training.learned import Digests
+    from training.pretrained import StartWeights
     from training.teacher import Teacher
 
 __all__ = ["FitError", "FitSettings", "describe", "fit", "with_target"]
@@ -47,6 +55,7 @@ def fit(
     workers: int = 0,
     resume: bool = False,
     notes: dict[str, object] | None = None,
+    seen_test: bool = False,
 ) -> EmotionInception:
     """Train in both phases and return the network of the best epoch.
 
@@ -59,9 +68,11 @@ def fit(
         workers: processes that decode; 0 decodes in this one.
         resume: go on where the run in `folder` stands.
         notes: kept in ``run.json`` beside the settings.
+        seen_test: go on though the start weights or the teacher have learned from test pictures.
 
     Raises:
         AugmentationError: an augmentation is refused or unknown.
+        DataError: test pictures have been learned from before.
         FitError: phase one learned nothing, or the processes that train together do not agree.
         InceptionError: the network cannot be built as the settings say.
         RunError: the folder holds another run.
@@ -76,32 +87,24 @@ def fit(
     network = build(len(rated.labels), start, reads=settings.reads, dropout=settings.dropout)
     if settings.frozen:
         freeze(network, settings.frozen)
-    record = {
-        "settings": asdict(settings),
-        "labels": rated.labels,
-        "digests": digests(settings),
-        "start_weights": start.provenance
-        if teacher is None
-        else _taught(start.provenance, teacher.provenance),
-        "earlier_commands": (*start.commands, *(() if teacher is None else teacher.commands)),
-        "data": [source.model_dump() for source in (*start.learned_from, describe(rated, partition))],
-        "mean": start.mean,
-        "std": start.std,
-        "count_border": start.count_border,
-        "pictures": {
-            "train": identity(rated.subset(partition.train)),
-            "validation": identity(rated.subset(partition.validation)) if len(partition.validation) else None,
-        },
-        **(notes or {}),
-    }
     _check_alike(settings, rated, partition)
-    folder.begin(record, resume=resume)
+    known = _known(start, teacher)
+    seen, learned = distributed.by_first(
+        lambda: (
+            check_unseen(rated, partition, known, allowed=seen_test),
+            to_text(known | digests_of(rated, partition.train)),
+        )
+    )
+    record = _record(rated, partition, settings, start, teacher)
+    folder.begin({**record, "seen": seen, **(notes or {})}, resume=resume)
     network.to(device)
     network.to(memory_format=torch.channels_last)
     imitation = None if teacher is None else Imitation(teacher).to(device)
     targets = with_target(rated, settings.target)
-    earlier = start.head_for(column_names(rated), network.reads)
-    job = Job(targets, partition, settings, folder, network, device, workers, earlier, teacher, imitation)
+    earlier = _last_layer(start, rated, network.reads)
+    job = Job(
+        targets, partition, settings, folder, network, device, workers, earlier, teacher, imitation, learned
+    )
     if not distributed.by_first(folder.last.exists):
         phase_one(job)
     phase_two(job)
@@ -110,16 +113,70 @@ def fit(
     return network
 
 
+def check_start(
+    rated: AffectiveSet, partition: Partition, settings: FitSettings, *, seen_test: bool
+) -> dict[str, int]:
+    """`training.learned.check_unseen`, of the files that a run with these settings starts from."""
+    teacher = load_teacher(settings.teacher) if settings.teacher else None
+    known = _known(pretrained.load(settings.weights), teacher)
+    return check_unseen(rated, partition, known, allowed=seen_test)
+
+
+def _known(start: StartWeights, teacher: Teacher | None) -> Digests:
+    return start.pictures | (NOTHING if teacher is None else teacher.pictures)
+
+
+def _record(
+    rated: AffectiveSet,
+    partition: Partition,
+    settings: FitSettings,
+    start: StartWeights,
+    teacher: Teacher | None,
+) -> dict[str, Any]:
+    """What a run is, for ``run.json``."""
+    own = describe(rated, partition)
+    shown = dict.fromkeys((*start.learned_from, *(() if teacher is None else teacher.data)))
+    return {
+        "settings": asdict(settings),
+        "labels": rated.labels,
+        "digests": digests(settings),
+        "start_weights": start.provenance
+        if teacher is None
+        else _taught(start.provenance, teacher.provenance),
+        "earlier_commands": (*start.commands, *(() if teacher is None else teacher.commands)),
+        "data": [source.model_dump() for source in (*(each for each in shown if each != own), own)],
+        "mean": start.mean,
+        "std": start.std,
+        "count_border": start.count_border,
+        "pictures": {
+            "train": identity(rated.subset(partition.train)),
+            "validation": identity(rated.subset(partition.validation)) if len(partition.validation) else None,
+        },
+        "ratings": ratings(rated),
+    }
+
+
+def _last_layer(
+    start: StartWeights, rated: AffectiveSet, reads: Sequence[str]
+) -> tuple[Tensor, Tensor] | None:
+    """What the last layer may build on; if the start weights have one that cannot be used, that is told."""
+    found = start.head_for(rated.labels, column_names(rated.name, rated.labels), reads)
+    if found is None and start.head:
+        why = (
+            f"knows {', '.join(start.head)}"
+            if {*reads} == {*start.reads}
+            else f"reads {', '.join(start.reads)}"
+        )
+        terminal().print(f"the last layer starts anew: that of the start weights {why}", highlight=False)
+    return found
+
+
 def _check_opinion(settings: FitSettings, teacher: Teacher | None, rated: AffectiveSet) -> None:
     """That the teacher has an opinion of these emotions, if it is asked for one.
 
     Raises:
         FitError: it has none, or of others.
     """
-    if not 0 <= settings.teacher_share <= 1:
-        raise FitError(
-            f"a teacher cannot have a share of {settings.teacher_share:g}; it lies between 0 and 1"
-        )
     if not settings.teacher_share:
         return
     known = () if teacher is None else teacher.labels
@@ -136,9 +193,7 @@ def _check_alike(settings: FitSettings, rated: AffectiveSet, partition: Partitio
     Raises:
         FitError: one is not, or there are too many of them.
     """
-    parts = (partition.train, partition.validation, rated.agreement)
-    seen = hashlib.sha256(b"".join([repr(settings).encode(), *(part.tobytes() for part in parts)]))
-    if len(set(distributed.everyone(seen.hexdigest()))) > 1:
+    if len(set(distributed.everyone(_what_is_learned(settings, rated, partition)))) > 1:
         raise FitError("the processes have other settings or pictures than one another")
     if settings.batch < 2 * distributed.world() and distributed.world() > 1:
         raise FitError(
@@ -147,11 +202,11 @@ def _check_alike(settings: FitSettings, rated: AffectiveSet, partition: Partitio
         )
 
 
-def describe(rated: AffectiveSet, partition: Partition) -> DataSource:
-    """The pictures that a run learns from, for the card."""
-    return DataSource(
-        name=rated.name, pictures=len(partition.train), terms=rated.terms, citation=rated.citation
-    )
+def _what_is_learned(settings: FitSettings, rated: AffectiveSet, partition: Partition) -> str:
+    """A digest of all that a run depends on but its start weights."""
+    told = "\0".join([repr(settings), *rated.labels, identity(rated)])
+    indices = (partition.train.tobytes(), partition.validation.tobytes())
+    return hashlib.sha256(b"\0".join([told.encode(), *indices])).hexdigest()
 
 
 def _taught(provenance: str, teacher: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -11,6 +13,9 @@ from app.card import SMALLEST_SIDE
 from training import pretrained
 from training.augment import DEFAULT as DEFAULT_AUGMENTATIONS
 from training.inception import LAST_BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -22,6 +27,34 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 class FitError(Exception):
     """Training cannot go on; the message says why."""
+
+
+ANY = 0, sys.float_info.max
+"""The range of what may be any number that is not negative."""
+SHARE = 0, 1
+LESS_THAN_ALL = 0, math.nextafter(1, 0)
+SEED = 0, 2**32 - 1
+"""What scikit-learn takes, which divides the pictures."""
+
+
+def check_ranges(settings: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Make sure that settings are numbers that mean something.
+
+    Args:
+        settings: with the attributes that `ranges` names.
+        ranges: the smallest and the largest value of each.
+
+    Raises:
+        FitError: one of them is out of its range, or is no number.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(settings, name)
+        if not least <= value <= most:  # nor is it between them if it is no number
+            upper = {ANY[1]: "", LESS_THAN_ALL[1]: " and below 1"}.get(most, f" and at most {most}")
+            option = name.replace("_", "-")
+            raise FitError(
+                f"--{option} {value:g} is out of range: it must be a number of at least {least}{upper}"
+            )
 
 
 @dataclass(frozen=True)
@@ -81,3 +114,19 @@ class FitSettings:
             raise FitError(
                 f"a side of {self.side} is below {SMALLEST_SIDE}, the least that Inception-V3 takes"
             )
+        check_ranges(self, _RANGES)
+
+
+_RANGES = {
+    "head_pictures": ANY,
+    "epochs": ANY,
+    "rate": ANY,
+    "layer_decay": SHARE,
+    "batch": (1, ANY[1]),
+    "weight_decay": ANY,
+    "dropout": LESS_THAN_ALL,
+    "teacher_weight": ANY,
+    "teacher_share": SHARE,
+    "mixup": ANY,
+    "seed": SEED,
+}

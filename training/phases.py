@@ -20,6 +20,7 @@ from training import distributed
 from training.fit_settings import FitError, autocast
 from training.head import channels_last, extract, fit_head, refit_head, soft_cross_entropy
 from training.inception import BLOCKS, layer_groups
+from training.learned import LEARNED
 from training.lesson import Lesson, blended, kept_features
 from training.pictures import RatedPictures, batches, seeds
 from training.run import restore, save
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 WARM_UP = 0.1
 """Share of phase two's steps over which the rate rises from zero."""
+ENOUGH = 50
+"""So many validation pictures tell a last layer that learned a little from one that learned nothing."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Job:
         earlier: weight and bias of a last layer that an earlier run has for these emotions, if any.
         teacher: that it imitates, if any.
         imitation: what is learned for that, and thrown away at the end.
+        learned: digests of all pictures that the network will have learned from, see `training.learned`.
         device: of both.
         workers: processes that decode.
     """
@@ -69,6 +73,7 @@ class Job:
     earlier: tuple[Tensor, Tensor] | None = None
     teacher: Teacher | None = None
     imitation: Imitation | None = None
+    learned: str = ""
 
     @property
     def whole(self) -> nn.Module:
@@ -118,16 +123,40 @@ def phase_one(job: Job) -> None:
         features, targets = (torch.cat(both) for both in zip(training, validation, strict=True))
         refit_head(job.network, (features, targets), found, job.earlier)
     job.network.to(job.device)
-    chance = math.log(len(job.rated.labels))
-    if found.validation_loss >= chance:
-        raise FitError(
-            f"the last layer alone reaches {found.validation_loss:.3f} nats on the validation pictures; "
-            f"chance is {chance:.3f}: it learned nothing. Check that labels and pictures belong together"
-        )
+    check_last_layer(found.validation_loss, training[1], validation[1])
     _report(job.run, "head", 0, (found.train_loss, found.validation_loss), began)
-    meta = _meta(job.run, 0, found.validation_loss)
+    if job.earlier is not None:
+        does = "builds" if found.built_on else "was tried and does not build"
+        terminal().print(f"the last layer {does} on what that of the start weights knows", highlight=False)
+    meta = _meta(job, 0, found.validation_loss)
     save(job.run.best, job.network, None, meta)
     save(job.run.last, job.whole, None, meta)
+
+
+def check_last_layer(loss: float, learned: Tensor, watched: Tensor) -> None:
+    """Make sure that a last layer says more of pictures than somebody who does not see them.
+
+    Where one emotion is common, always answering the mean of the training pictures beats chance. On a few
+    pictures it may beat a layer that did learn something, too, by luck: there, only chance must be beaten.
+
+    Args:
+        loss: of the last layer, in nats, on pictures that it has not learned from.
+        learned: targets ``[N, K]`` of those that it has.
+        watched: targets ``[M, K]`` of the others.
+
+    Raises:
+        FitError: it learned nothing, or its loss is no number.
+    """
+    chance = math.log(learned.shape[1])
+    mean = learned.mean(dim=0).clamp_min(torch.finfo(learned.dtype).tiny)
+    blind = soft_cross_entropy(mean.log().expand_as(watched), watched).item()
+    least = min(blind, chance) if len(watched) >= ENOUGH else chance
+    if not loss < least:  # so that what is no number is refused, too
+        raise FitError(
+            f"the last layer alone reaches {loss:.3f} nats on the validation pictures; the mean of the "
+            f"training pictures reaches {blind:.3f}, and chance is {chance:.3f}: it learned nothing. Check "
+            "that labels and pictures belong together"
+        )
 
 
 def _apart(
@@ -167,8 +196,8 @@ def phase_two(job: Job) -> None:
         improved = validation_loss < best or not len(job.partition.validation)
         best = min(best, validation_loss)
         if improved:
-            save(job.run.best, job.network, None, _meta(job.run, epoch, best))
-        save(job.run.last, job.whole, optimiser, _meta(job.run, epoch, best))
+            save(job.run.best, job.network, None, _meta(job, epoch, best))
+        save(job.run.last, job.whole, optimiser, _meta(job, epoch, best))
 
 
 def run_epoch(job: Job, optimiser: torch.optim.Optimizer, peaks: list[float], epoch: int) -> float:
@@ -237,11 +266,11 @@ def _validate(job: Job) -> float:
 def _shown(loader: DataLoader[Sample], what: str) -> Iterable[Sample]:
     """The loader's batches, with a bar and the time left on the terminal's error stream."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_terminal(), transient=True) as progress:
+    with Progress(*columns, console=terminal(), transient=True) as progress:
         yield from progress.track(loader, description=what)
 
 
-def _terminal() -> Console:
+def terminal() -> Console:
     """Where progress is told, by one process for all."""
     return Console(stderr=True, quiet=not distributed.first())
 
@@ -255,14 +284,14 @@ def _report(run: Run, phase: str, epoch: int, losses: tuple[float, float], began
         "seconds": round(time.monotonic() - began, 1),
     }
     run.log(row)
-    _terminal().print("  ".join(f"{key} {value}" for key, value in row.items()), highlight=False)
+    terminal().print("  ".join(f"{key} {value}" for key, value in row.items()), highlight=False)
 
 
-def _meta(run: Run, epoch: int, best: float) -> dict[str, str]:
+def _meta(job: Job, epoch: int, best: float) -> dict[str, str]:
     """Progress, and what `training.pretrained.load` needs to start another run from this one."""
     if not distributed.first():
         return {}  # the others write nothing, and the folder may be out of their reach
-    record = run.record()
+    record = job.run.record()
     return {
         "epoch": str(epoch),
         "best": repr(best),
@@ -271,6 +300,7 @@ def _meta(run: Run, epoch: int, best: float) -> dict[str, str]:
         "count_border": json.dumps(record["count_border"]),
         "provenance": str(record["start_weights"]),
         "learned_from": json.dumps(record["data"]),
+        LEARNED: job.learned,
         "labels": json.dumps(record["labels"]),
         "reads": json.dumps(record["settings"]["reads"]),
         "commands": "\n".join([*record["earlier_commands"], record.get("command", "")]),

@@ -27,6 +27,7 @@ from torchvision.models.inception import Inception3
 
 from app.card import DataSource
 from app.checkpoint import CheckpointError, sha256_of
+from training.learned import LEARNED, NOTHING, from_text, in_checkpoint
 from training.unfold import unfold
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from training.learned import Digests
 
 TORCHVISION = "torchvision"
 
@@ -57,6 +60,7 @@ class StartWeights:
         head: weight ``[F]`` and bias of each emotion in the last layer of an earlier run of ours, by the
             emotion's name.
         reads: the blocks that this last layer reads.
+        pictures: digests of the pictures that they have learned from, see `training.learned`.
     """
 
     state: dict[str, Tensor]
@@ -68,13 +72,36 @@ class StartWeights:
     commands: tuple[str, ...] = ()
     head: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
+    pictures: Digests = NOTHING
 
-    def head_for(self, names: Sequence[str], reads: Sequence[str]) -> tuple[Tensor, Tensor] | None:
-        """Weight ``[K, F]`` and bias ``[K]`` for these emotions, if the earlier run knows all of them."""
-        if {*reads} != {*self.reads} or not {*names} <= self.head.keys():
+    def head_for(
+        self, labels: Sequence[str], columns: Sequence[str], reads: Sequence[str]
+    ) -> tuple[Tensor, Tensor] | None:
+        """Weight ``[K, F]`` and bias ``[K]`` for K emotions, if the earlier run knows all of them.
+
+        It may know them as a table of two sets calls them, or by their own names, or by the columns of a set
+        of another name, if there is only one such set.
+
+        Args:
+            labels: the K emotions.
+            columns: what `training.pseudo_rate.column_names` calls them.
+            reads: the blocks whose features the last layer is for.
+        """
+        if {*reads} != {*self.reads}:
             return None
-        weights, biases = zip(*(self.head[name] for name in names), strict=True)
-        return torch.stack(weights), torch.stack(biases)
+        for names in (columns, labels, *self._of_another_set(labels)):
+            if {*names} <= self.head.keys():
+                weights, biases = zip(*(self.head[name] for name in names), strict=True)
+                return torch.stack(weights), torch.stack(biases)
+        return None
+
+    def _of_another_set(self, labels: Sequence[str]) -> list[list[str]]:
+        """Columns of these emotions in the only set that has all of them; none if there are several sets."""
+        named = [
+            {name.removesuffix(label) for name in self.head if name.endswith(f" {label}")} for label in labels
+        ]
+        sets = set.intersection(*named)
+        return [[first + label for label in labels] for first in sets] if len(sets) == 1 else []
 
 
 def digest(source: str) -> str:
@@ -131,6 +158,7 @@ def load(source: str | Path) -> StartWeights:
         commands=tuple(meta.get("commands", "").splitlines()),
         head=dict(zip(labels, zip(weight, bias, strict=True), strict=True)) if labels else {},
         reads=tuple(json.loads(meta.get("reads", "[]"))),
+        pictures=from_text(meta.get(LEARNED, "")),
     )
 
 
@@ -147,6 +175,7 @@ def _from_checkpoint(path: Path) -> StartWeights:
         provenance=card.start_weights,
         learned_from=card.data,
         commands=tuple(card.command.splitlines()),
+        pictures=in_checkpoint(path),
     )
 
 

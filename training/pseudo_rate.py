@@ -236,15 +236,15 @@ def of_both(
         )
         shares[rows] = own * rated.agreement[part.train] + (1 - own) * expected
         columns.append(shares / len(sets))
-        labels += column_names(rated)
+        labels += column_names(rated.name, rated.labels)
         start = rows.stop
     pictures = [picture for each in zip(sets, partitions, strict=True) for picture in _chosen(*each)]
     return PseudoRated(tuple(labels), tuple(pictures), np.concatenate(columns, axis=1), found)
 
 
-def column_names(rated: AffectiveSet) -> list[str]:
-    """What a set's emotions are called in a table of two sets."""
-    return [f"{rated.name} {label}" for label in rated.labels]
+def column_names(name: str, labels: Sequence[str]) -> list[str]:
+    """What the emotions of a set of this name are called in a table of two sets."""
+    return [f"{name} {label}" for label in labels]
 
 
 def _chosen(rated: AffectiveSet, partition: Partition) -> tuple[Path, ...]:

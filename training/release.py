@@ -14,14 +14,24 @@ from training import cross_validate, export
 from training.abstain import thresholds
 from training.affective_set import TEST_SHARE, VALIDATION_SHARE
 from training.calibrate import fit_temperature
-from training.evaluate import EvaluationError, check_labels, fingerprint, outputs_of, probabilities
+from training.evaluate import (
+    EvaluationError,
+    check_labels,
+    fingerprint,
+    fingerprints,
+    outputs_of,
+    probabilities,
+    ratings,
+)
 from training.inception import EmotionInception
+from training.learned import LEARNED, note_of
 from training.metrics import common_labels, measure_with_intervals, reference_levels
 from training.novelty import with_novelty
-from training.run import restore
+from training.run import notes_of, restore
 from training.valence import valence_by_emotion
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from typing import Any
 
@@ -92,14 +102,33 @@ def check_split(recorded: Split, rated: AffectiveSet, partition: Partition) -> N
     Raises:
         EvaluationError: these pictures do not divide into the parts that were recorded.
     """
-    if fingerprint(rated, partition.test) != recorded.test_fingerprint:
+    if recorded.test_fingerprint not in fingerprints(rated, partition.test):
         raise EvaluationError(
             f"the test pictures found here ({len(partition.test)}) are not those that training kept apart "
             f"({recorded.test}): scoring them would count pictures that were learned"
         )
     everything = np.arange(len(rated))
-    if recorded.fingerprint is not None and fingerprint(rated, everything) != recorded.fingerprint:
+    if recorded.fingerprint is not None and recorded.fingerprint not in fingerprints(rated, everything):
         raise EvaluationError(f"these {len(rated)} pictures are not all those that were divided for training")
+
+
+def _check_learned(record: Mapping[str, Any], rated: AffectiveSet, partition: Partition) -> None:
+    """Make sure that a run has learned from these training pictures and ratings, as its card will say.
+
+    Raises:
+        EvaluationError: it has learned from others.
+    """
+    count = record["data"][-1]["pictures"]
+    if count != len(partition.train):
+        raise EvaluationError(
+            f"this run has not learned from these {len(partition.train)} pictures, but from {count}: it is a "
+            "fold of a cross-validation, which has learned from some of them only"
+        )
+    if (now := ratings(rated)) != record.get("ratings", now):  # older runs have not written it down
+        raise EvaluationError(
+            "this run has not learned from these ratings: they have changed since. Train it anew, or give "
+            "the ratings as they were"
+        )
 
 
 def evaluation(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition) -> Evaluation:
@@ -157,15 +186,17 @@ def release(
             neither test pictures nor a cross-validation.
         RunError: the folder holds no run, or that of the cross-validation no finished one.
     """
-    record = run.record()
+    record = run.complete_record()
     split = Split(**record["split"])
     check_labels(record["labels"], rated)
     check_split(split, rated, partition)
+    _check_learned(record, rated, partition)
     validated = None if crossval is None else cross_validate.load(crossval)
     if validated is not None:
-        validated.check(record)
+        validated.check(record, rated)
     elif not split.test:
         raise EvaluationError("this run was trained on every picture: name the cross-validation to score it")
+    seen = record.get("seen", {}) if validated is None else validated.seen
     made_by = [*record["earlier_commands"], record["command"], *(validated.commands if validated else ())]
     card = cards.fill(
         record,
@@ -173,7 +204,7 @@ def release(
         version=version,
         split=split,
         command="\n".join([*made_by, command]),
-        note=note,
+        note=" ".join(filter(None, (note_of(seen), note))),
     )
     valence = valence_by_emotion(rated, partition.train)
     scale = None if valence is None else rated.valence_scale
@@ -183,7 +214,7 @@ def release(
         card = _measured(network, card, rated, partition)
     else:
         card = card.model_copy(update=validated.for_card(record))
-    digest = export.write(network, card, output)
+    digest = export.write(network, card, output, notes_of(run.best).get(LEARNED, ""))
     output.with_suffix(".md").write_text(cards.to_markdown(card, digest), "utf-8")
     return card
 

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from app.card import Split
 from app.picture import decode
 from training import card as cards
 from training import plots
-from training.cross_validate import cross_fitted, kept_outputs, load
+from training.cross_validate import load
 from training.evaluate import EvaluationError, check_labels
 from training.metrics import kl_divergence, reliability_by_emotion
+from training.out_of_fold import cross_fitted, kept_outputs
 from training.release import check_split, evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from typing import Any
 
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -38,6 +41,7 @@ EXAMPLES = 12
 """Pictures in the sample, and in the worst cases."""
 _CHOSEN = "The epoch with the lowest validation loss is the result."
 _LAST = "The last epoch is the result, as no pictures were kept to choose by."
+_HEAD = "The last layer alone was trained, which has no epochs."
 _SIDE = 200  # of a picture on the page; enough to recognise it
 
 
@@ -96,7 +100,7 @@ def of_run(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition, ru
     """
     check_labels(checkpoint.card.labels, rated)
     check_split(checkpoint.card.split, rated, partition)
-    if run.record()["command"] not in checkpoint.card.command.splitlines():
+    if not _made_of(checkpoint.card, run.complete_record()):
         raise EvaluationError(f"this checkpoint's card does not say that it was made of the run {run.folder}")
     logs = {"": run.epochs()}
     return Findings(
@@ -106,6 +110,21 @@ def of_run(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition, ru
         evaluation(checkpoint, rated, partition).predicted,
         rated.frequencies(),
         logs,
+    )
+
+
+def _made_of(card: Card, record: Mapping[str, Any]) -> bool:
+    """Whether a run is the last that a checkpoint was made of, with nothing but an export after it.
+
+    A card also holds the commands of the runs that its own began from; and those of a study are all one.
+    """
+    until = "\n".join([*record["earlier_commands"], record["command"], ""])
+    after = card.command.removeprefix(until)
+    return (
+        card.command.startswith(until)
+        and "\npython -m training " not in after
+        and card.split == Split(**record["split"])
+        and card.target == record["settings"]["target"]
     )
 
 
@@ -145,11 +164,10 @@ def draw(found: Findings) -> Iterator[Drawing]:
     plotted, labels = found.card.plots, found.rated.labels
     count = len(found.rated)
     chance = math.log(len(labels))
-    chosen = any(math.isfinite(float(row["validation_loss"])) for log in found.logs.values() for row in log)
     yield _drawing(
         "learning-curves", "Learning curves", plots.learning_curves(found.logs, chance),
         "Losses on training and validation pictures after each epoch.",
-        f"{_CHOSEN if chosen else _LAST} The training loss is that of augmented pictures with dropout, so it "
+        f"{_which_epoch(found)} The training loss is that of augmented pictures with dropout, so it "
         "may lie above.",
     )  # fmt: skip
     yield _drawing(
@@ -186,6 +204,16 @@ def draw(found: Findings) -> Iterator[Drawing]:
         "The pictures whose predictions are furthest from the raters.",
         "Largest KL(rated ‖ predicted), in nats, worst first: what they share is still to be learned.",
     )  # fmt: skip
+
+
+def _which_epoch(found: Findings) -> str:
+    """Where the weights come from. The last layer's own row has a loss even where nothing chose an epoch."""
+    losses = [
+        float(row["validation_loss"]) for log in found.logs.values() for row in log if row["phase"] == "all"
+    ]
+    if not losses:
+        return _HEAD
+    return _CHOSEN if any(map(math.isfinite, losses)) else _LAST
 
 
 def sample(found: Findings, count: int = EXAMPLES) -> NDArray[np.int64]:

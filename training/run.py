@@ -79,6 +79,20 @@ class Run:
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return record
 
+    def complete_record(self) -> dict[str, Any]:
+        """The same, of a run that says how its pictures were divided and what was typed, as a card does.
+
+        Raises:
+            RunError: it does not say so.
+        """
+        record = self.record()
+        if missing := sorted({"command", "split"} - record.keys()):
+            raise RunError(
+                f"the run in {self.folder} has no {' and no '.join(missing)} written down, which a card must "
+                "tell; train it anew with `fit`, `crossval` or `study`"
+            )
+        return record
+
     def epochs(self) -> list[dict[str, str]]:
         """The lines of ``log.csv``."""
         path = self.folder / "log.csv"
@@ -119,6 +133,12 @@ def save(
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata=dict(meta))
     partial.replace(path)
+
+
+def notes_of(path: Path) -> dict[str, str]:
+    """The progress notes in a file that `save` wrote."""
+    with safe_open(str(path), framework="pt") as file:
+        return dict(file.metadata())
 
 
 def restore(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer | None) -> dict[str, str]:

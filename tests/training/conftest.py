@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +15,6 @@ if TYPE_CHECKING:
 
     from app.checkpoint import Checkpoint
     from training.pretrained import StartWeights
-
-
-# Read at the first convolution, here and in processes that tests start: with AMX, sums of a batch and of its
-# shares differ so much that a fit by two processes ends elsewhere than one by one.
-os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.affective_set import AffectiveSet, DataError, listing, split
+from training.affective_set import AffectiveSet, DataError, cross_validation, listing, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,6 +193,21 @@ def test_split_takes_a_rare_emotion_without_a_warning() -> None:
     affective_set = one_hot([0] * 60 + [1] * 2, 2)
     parts = split(affective_set, seed=0)  # warnings are errors here
     assert len(parts.train) + len(parts.validation) + len(parts.test) == 62
+
+
+def test_a_part_that_is_far_from_its_share_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    classes = [0] * 100 + [1] * 100
+    split(one_hot(classes, 2), seed=0)
+    cross_validation(one_hot(classes, 2), folds=5, seed=0)
+    assert caplog.text == ""
+    one_giant = one_hot(classes, 2, groups=[0] * 80 + [*range(1, 121)])
+    for seed in range(3):
+        assert set(range(80)) <= set(split(one_giant, seed=seed).test), "whatever the seed"
+    assert "of 200 pictures of test are one part, where 40 are its share" in caplog.text
+    assert "its largest group, which is never cut, has 80" in caplog.text
+    assert len(caplog.records) == 3
+    cross_validation(one_giant, folds=5, seed=0, validation_share=0)
+    assert len(caplog.records) == 4
 
 
 def test_split_says_when_it_cannot() -> None:

@@ -16,16 +16,14 @@ from training.affective_set import cross_validation
 from training.calibrate import fit_temperature
 from training.cross_validate import (
     CrossValidated,
-    OutOfFold,
     Plan,
-    cross_fitted,
     cross_validate,
-    kept_outputs,
     load,
 )
 from training.evaluate import EvaluationError, probabilities
 from training.fit import FitSettings
 from training.metrics import hits
+from training.out_of_fold import OutOfFold, cross_fitted, kept_outputs
 from training.run import RunError
 
 if TYPE_CHECKING:
@@ -201,11 +199,34 @@ def test_a_checkpoint_of_all_pictures_has_the_figures_of_the_cross_validation(
     assert [line.split()[3] for line in card.command.splitlines()] == ["fit", "crossval", "export"]
 
 
-def test_a_cross_validation_of_something_else_is_refused(validated: Path, whole: Path) -> None:
+def test_a_fold_is_not_exported_as_if_it_had_learned_from_every_picture(
+    tmp_path: Path, colour_folder: Path, validated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "image_folder", str(colour_folder), "--run", str(validated / "repeat-1" / "fold-1")]
+    assert main([*words, "--crossval", str(validated), "--output", str(tmp_path / "fold.pt")]) == 1
+    assert "has not learned from these 30 pictures" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "fold.pt").exists()
+
+
+def test_a_cross_validation_of_something_else_is_refused(
+    validated: Path, whole: Path, rated: AffectiveSet
+) -> None:
     found, record = load(validated), json.loads((whole / "run.json").read_text("utf-8"))
-    found.check(record)
+    read = replace(rated, agreement=np.eye(len(LABELS))[rated.dominant], raters=None)
+    found.check(record, read)
     with pytest.raises(EvaluationError, match="the run is of blue, green"):
-        found.check(record | {"labels": ["blue", "green"]})
+        found.check(record | {"labels": ["blue", "green"]}, read)
     other = found.split.model_copy(update={"fingerprint": "0" * 64})
     with pytest.raises(EvaluationError, match="of other pictures than the run"):
-        CrossValidated(**dict(found) | {"split": other}).check(record)
+        CrossValidated(**dict(found) | {"split": other}).check(record, read)
+    with pytest.raises(EvaluationError, match="of other ratings of these pictures than the run"):
+        found.check(record, rated)
+    CrossValidated(**dict(found) | {"ratings": None}).check(record, rated)  # an older one cannot tell
+
+
+def test_start_weights_that_were_made_anew_since_are_on_the_card(validated: Path, whole: Path) -> None:
+    found, record = load(validated), json.loads((whole / "run.json").read_text("utf-8"))
+    anew = record | {"digests": dict.fromkeys(record["digests"], "0" * 64)}
+    assert "weights" in found.for_card(anew)["cross_validation"].differs  # type: ignore[attr-defined]
+    older = found.model_copy(update={"digests": {}})
+    assert "weights" not in older.for_card(anew)["cross_validation"].differs  # type: ignore[attr-defined]

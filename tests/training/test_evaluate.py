@@ -11,7 +11,17 @@ import torch
 from app.picture import decode
 from tests.tiny import LABELS
 from tests.training.colours import colour_set
-from training.evaluate import BATCH, EvaluationError, fingerprint, logits_of, probabilities
+from training.evaluate import (
+    BATCH,
+    EvaluationError,
+    fingerprint,
+    fingerprints,
+    identity,
+    logits_of,
+    names_of,
+    probabilities,
+    ratings,
+)
 
 if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
@@ -65,3 +75,27 @@ def test_a_fingerprint_tells_sets_of_pictures_apart(rated: AffectiveSet) -> None
     assert known != fingerprint(rated, np.array([11, 12, 13])), "files of the same name in other folders"
     elsewhere = tuple(Path("elsewhere", path.parent.name, path.name) for path in rated.pictures)
     assert known == fingerprint(replace(rated, pictures=elsewhere), np.array([1, 2, 3]))
+
+
+def test_pictures_keep_their_names_when_their_folder_is_called_otherwise(rated: AffectiveSet) -> None:
+    beside = rated.subset(np.arange(10))  # all in one folder, as those beside a table
+    renamed = replace(beside, pictures=tuple(Path(path.name) for path in beside.pictures))
+    ways = replace(beside, pictures=tuple(Path("tables", "..", path.name) for path in beside.pictures))
+    everything = np.arange(10)
+    for other in (renamed, ways):
+        assert names_of(other) == names_of(beside) == [path.name for path in beside.pictures]
+        assert fingerprint(other, everything) == fingerprint(beside, everything)
+        assert identity(other) == identity(beside)
+        assert ratings(other) == ratings(beside)
+    now, earlier = fingerprints(beside, everything)
+    assert earlier != now
+    assert earlier != fingerprints(renamed, everything)[1], "as it was"
+
+
+def test_ratings_are_told_apart_in_any_order(rated: AffectiveSet) -> None:
+    known = ratings(rated)
+    assert known == ratings(rated.subset(np.arange(len(rated))[::-1]))
+    assert known == ratings(replace(rated, agreement=rated.agreement + 1e-12))
+    changed = rated.agreement.copy()
+    changed[4] = np.roll(changed[4], 1)
+    assert known != ratings(replace(rated, agreement=changed))

@@ -17,7 +17,7 @@ from training import fit as fitting
 from training import phases, pretrained
 from training.affective_set import Partition
 from training.augment import AugmentationError
-from training.fit import FitError, FitSettings, fit, with_target
+from training.fit import FitError, FitSettings, _what_is_learned, fit, with_target
 from training.head import PENALTIES, extract, fit_head
 from training.inception import BLOCKS, InceptionError, build
 from training.phases import _apart, schedule
@@ -202,19 +202,31 @@ def test_a_run_can_be_the_start_of_another(
 
 
 def test_a_run_builds_on_the_last_layer_of_one_that_knew_its_emotions(
-    rated: AffectiveSet, partition: Partition, settings: FitSettings, tmp_path: Path
+    rated: AffectiveSet,
+    partition: Partition,
+    settings: FitSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     taught = Run(tmp_path / "taught")
-    both = replace(rated, labels=tuple(column_names(rated)))  # as in a table of two sets
+    both = replace(rated, labels=tuple(column_names(rated.name, rated.labels)))  # as in a table of two sets
     fit(both, partition, replace(settings, epochs=0), taught, device=CPU)
     few = parts(rated, train=3, validation=6)
-    losses = []
-    for name in (rated.name, "others"):
+    losses, again = [], replace(settings, epochs=0, weights=str(taught.best))
+    for name, labels, told in (
+        (rated.name, rated.labels, "builds on what that of the start weights knows"),
+        ("the same by another name", rated.labels, "builds on what that of the start weights knows"),
+        (
+            "others",
+            ("a", "b", "c"),
+            "starts anew: that of the start weights knows colours blue, colours green",
+        ),
+    ):
         run = Run(tmp_path / name)
-        again = replace(settings, epochs=0, weights=str(taught.best))
-        fit(replace(rated, name=name), few, again, run, device=CPU)
+        fit(replace(rated, name=name, labels=labels), few, again, run, device=CPU)
         losses.append(float(log_of(run)[0]["validation_loss"]))
-    assert losses[0] < losses[1] - 0.01
+        assert f"the last layer {told}" in " ".join(capsys.readouterr().err.split())
+    assert losses[0] == losses[1] < losses[2] - 0.01
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +245,23 @@ def test_labels_that_do_not_belong_to_the_pictures_stop_training(
     with pytest.raises(FitError, match=r"chance is 0\.693: it learned nothing"):
         fit(replace(two, agreement=wrong), partition, settings, run, device=CPU)
     assert not run.best.exists()
+
+
+def test_a_last_layer_that_learned_a_skewed_mix_learned_nothing() -> None:
+    mostly = torch.eye(3)[[0] * 80 + [1] * 10 + [2] * 10]
+    blind = -(0.8 * math.log(0.8) + 0.2 * math.log(0.1))  # far below chance
+    phases.check_last_layer(blind - 0.01, mostly, mostly)
+    for loss in (blind + 0.01, math.nan):
+        with pytest.raises(FitError, match=r"mean of the training pictures reaches 0\.639"):
+            phases.check_last_layer(loss, mostly, mostly)
+    few = mostly[::10]  # some of which may be unlike the others by luck
+    phases.check_last_layer(blind + 0.01, mostly, few)
+    for loss in (math.log(3), math.nan):
+        with pytest.raises(FitError, match=r"chance is 1\.099: it learned nothing"):
+            phases.check_last_layer(loss, mostly, few)
+    phases.check_last_layer(
+        1.0, torch.eye(3)[[0, 1]], torch.eye(3)[[2] * 60]
+    )  # an emotion that was not there
 
 
 def test_the_class_target_learns_the_dominant_emotion_only(
@@ -304,6 +333,37 @@ def test_what_can_be_refused_is_refused_before_the_run_begins(
     with pytest.raises(refusal):
         fit(rated, partition, replace(settings, **wrong), run, device=CPU)  # type: ignore[arg-type]
     assert not run.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("head_pictures", -5), ("epochs", -1), ("rate", -1.0), ("rate", math.nan), ("rate", math.inf),
+        ("layer_decay", 1.1), ("batch", 0), ("weight_decay", -0.1), ("dropout", 1.0), ("dropout", 2.0),
+        ("mixup", -0.1), ("teacher_weight", -1.0), ("teacher_share", 1.5), ("seed", -1), ("seed", 2**32),
+    ],
+)  # fmt: skip
+def test_numbers_that_mean_nothing_are_refused(name: str, value: float) -> None:
+    option = name.replace("_", "-")
+    with pytest.raises(FitError, match=rf"--{option} \S+ is out of range: it must be a number of at least"):
+        FitSettings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_processes_that_see_other_pictures_or_emotions_do_not_agree(
+    rated: AffectiveSet, partition: Partition, settings: FitSettings
+) -> None:
+    moved = replace(rated, pictures=tuple(Path("elsewhere", *path.parts[-2:]) for path in rated.pictures))
+    renamed = (rated.pictures[0].with_name("other.png"), *rated.pictures[1:])
+    agreed = _what_is_learned(settings, rated, partition)
+    assert agreed == _what_is_learned(settings, moved, partition), "each machine may have them where it likes"
+    for other in (
+        replace(rated, pictures=renamed),
+        replace(rated, labels=rated.labels[::-1]),
+        replace(rated, agreement=rated.agreement[::-1].copy()),
+    ):
+        assert _what_is_learned(settings, other, partition) != agreed
+    assert _what_is_learned(settings, rated, parts(rated, train=5, validation=2)) != agreed
+    assert _what_is_learned(replace(settings, rate=1.0), rated, partition) != agreed
 
 
 def test_every_epoch_sees_other_augmentations(

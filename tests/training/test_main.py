@@ -15,7 +15,7 @@ from torch import ones
 
 from tests.training.colours import EACH, LABELS, SIDE
 from tests.training.drawing import draw
-from training.__main__ import main
+from training.__main__ import main, parser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,6 +136,8 @@ def test_an_untrusted_checkpoint_is_refused(
     [
         (["--augment", "flip,upside-down"], "upside-down is refused: a scene on its head does not evoke"),
         (["--side", "74"], "a side of 74 is below 75"),
+        (["--dropout", "2"], "--dropout 2 is out of range: it must be a number of at least 0 and below 1"),
+        (["--validation-share", "0.6"], "is not between 0 and 0.5"),
         (["--augment", "mixup"], "there is no augmentation 'mixup'"),
         (["--reads", "Mixed_7c,Mixed_9z"], "no such blocks: ['Mixed_9z']"),
         (["--min-agreement", "1.5"], "has an agreement of at least 1.5"),
@@ -177,11 +179,23 @@ def test_start_weights_that_cannot_be_used_are_refused(
 
 def test_wrong_usage_is_told_apart_from_a_refusal(capsys: pytest.CaptureFixture[str]) -> None:
     nonsense = ["evaluate", "fi", ".", "m.pt", "--device", "nonsense"]
-    for words in ([], ["fit"], ["paint"], ["frequencies", "flickr", "."], nonsense):
+    workers = ["fit", "fi", ".", "--run", "runs/none", "--workers", "-1"]
+    for words in ([], ["fit"], ["paint"], ["frequencies", "flickr", "."], nonsense, workers):
         with pytest.raises(SystemExit) as caught:
             main(words)
         assert caught.value.code == 2
     assert "usage: python -m training" in said(capsys)[1]
+
+
+def test_a_share_that_cannot_be_met_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "fi", ".", "--run", "x", "--validation-share"]
+    for share, near in (("0.3", "0.333 or 0.25"), ("0.4", "0.5 or 0.333")):
+        with pytest.raises(SystemExit) as caught:
+            main([*words, share])
+        assert caught.value.code == 2
+        assert f"{share} is not one of a whole number of parts; take {near}" in said(capsys)[1]
+    for share in ("0", "0.125", "0.33", "0.5"):
+        assert parser().parse_args([*words, share]).validation_share == float(share)
 
 
 def test_frequencies_of_a_folder(colour_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

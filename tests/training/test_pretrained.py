@@ -15,6 +15,7 @@ from torchvision.models.inception import Inception3
 from app.card import DataSource
 from training.inception import build
 from training.pretrained import TORCHVISION, WeightsError, from_nsfwjs, load
+from training.pseudo_rate import column_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,11 +60,27 @@ def test_an_earlier_run_gives_the_last_layer_for_emotions_that_it_knows(tmp_path
     start = load(path)
     assert start.state.keys() == {"a"}
     reads = ("Mixed_6e", "Mixed_7a")
-    found = start.head_for(["A fear", "A joy"], reads)
+    asked = ["fear", "joy"]
+    wanted = [[[2, 3], [0, 1]], [8, 7]]
+    for name in ("A", "another name for it"):  # only one of the two sets has both emotions
+        found = start.head_for(asked, column_names(name, asked), reads)
+        assert found is not None
+        assert [part.tolist() for part in found] == wanted
+    assert start.head_for(["fear", "anger"], column_names("A", ["fear", "anger"]), reads) is None
+    assert start.head_for(["joy", "A joy"], ["joy", "A joy"], reads) is None, "that may be any set's"
+    assert start.head_for(asked, column_names("A", asked), ("Mixed_6e",)) is None, "features of another kind"
+
+
+def test_the_last_layer_of_one_set_is_known_by_its_labels_alone(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    meta = {**META, "labels": json.dumps(["joy", "fear"]), "reads": json.dumps(["Mixed_7c"])}
+    save_file(
+        {"head.weight": torch.arange(4.0).reshape(2, 2), "head.bias": torch.ones(2)}, path, metadata=meta
+    )
+    asked = ["fear", "joy"]
+    found = load(path).head_for(asked, column_names("mine", asked), ("Mixed_7c",))
     assert found is not None
-    assert [part.tolist() for part in found] == [[[2, 3], [0, 1]], [8, 7]]
-    assert start.head_for(["A fear", "A anger"], reads) is None
-    assert start.head_for(["A fear", "A joy"], ("Mixed_6e",)) is None  # features of another kind
+    assert found[0].tolist() == [[2, 3], [0, 1]]
 
 
 @pytest.mark.parametrize("missing", META)

@@ -11,10 +11,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tests.training.colours import LABELS, SIDE, colour_set, draw_folder, parts
+from training.__main__ import parser
 from training.affective_set import AffectiveSet, DataError, Partition
 from training.pseudo_rate import Panel, kept_apart, learn, of_both, of_others, out_of_fold
 from training.sources import SourceOptions, load
 from training.teacher import Teacher
+from training.verbs.reading import to_rate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +64,16 @@ def test_pictures_that_nobody_rated_get_what_the_raters_would_say(
     assert made.agreement[:own] == pytest.approx(rated.agreement[partition.train])
     assert (made.agreement[own:].argmax(axis=1) == others.dominant).mean() > 0.9
     assert made.agreement.sum(axis=1) == pytest.approx(1)
+
+
+def test_a_folder_of_pictures_without_labels_is_read(colour_folder: Path) -> None:
+    words = ["pseudo-rate", "image_folder", str(colour_folder / "red"), "--rated", "cap_d", "ratings.csv"]
+    chosen = parser().parse_args(
+        [*words, "--teacher", "a.safetensors", "--output", "b.csv", "--terms", "free"]
+    )
+    found = to_rate(chosen, ("awe", "joy"))
+    assert list(found.pictures) == sorted((colour_folder / "red").iterdir())
+    assert (found.labels, found.terms) == (("awe", "joy"), "free")
 
 
 def test_the_table_has_the_training_part_and_the_others(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -7,16 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from app.checkpoint import Checkpoint, verify
 from app.loading import load
 from tests.training.colours import LABELS, SIDE
+from tests.training.test_fit import contents
+from training import pretrained
 from training.__main__ import main
 from training.abstain import thresholds
 from training.affective_set import Partition, split
 from training.calibrate import fit_temperature
 from training.card import to_markdown
-from training.evaluate import EvaluationError, logits_of, outputs_of, probabilities
+from training.evaluate import EvaluationError, fingerprints, logits_of, outputs_of, probabilities
+from training.learned import NOTHING
 from training.metrics import confusion, hits
 from training.release import check_split, describe_split, release, score
 from training.run import Run, RunError
@@ -154,6 +159,45 @@ def test_a_split_is_described_by_what_makes_it_again(rated: AffectiveSet, partit
     described = describe_split(rated, partition, seed=1, min_agreement=0.5, top_classes=3)
     assert (described.seed, described.min_agreement, described.top_classes) == (1, 0.5, 3)
     check_split(described, rated, split(rated, seed=1))
+
+
+def test_a_split_of_old_is_found_by_the_names_that_it_was_written_down_by(rated: AffectiveSet) -> None:
+    beside = rated.subset(np.arange(10))
+    divided = Partition(np.arange(6), np.arange(6, 8), np.arange(8, 10))
+    described = describe_split(beside, divided, seed=1, min_agreement=None, top_classes=None)
+    old = {
+        "test_fingerprint": fingerprints(beside, divided.test)[1],
+        "fingerprint": fingerprints(beside, np.arange(10))[1],
+    }
+    assert old["test_fingerprint"] != described.test_fingerprint
+    check_split(described.model_copy(update=old), beside, divided)
+
+
+def test_other_ratings_than_were_learned_are_refused(
+    tmp_path: Path, fitted: Path, rated: AffectiveSet, partition: Partition
+) -> None:
+    levels = rated.agreement.copy()
+    levels[partition.train[0]] = 1 / len(LABELS)
+    more = replace(rated, agreement=levels)
+    with pytest.raises(EvaluationError, match="not learned from these ratings"):
+        release(Run(fitted), more, partition, tmp_path / "more.pt", version="1", command="")
+
+
+def test_a_run_of_an_older_version_is_released(tmp_path: Path, fitted: Path, colour_folder: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(fitted, folder)
+    record = json.loads((folder / "run.json").read_text("utf-8"))
+    old = {key: value for key, value in record.items() if key not in {"ratings", "seen"}}
+    (folder / "run.json").write_text(json.dumps(old), "utf-8")
+    tensors, meta = contents(folder / "best.safetensors")
+    del meta["learned_pictures"]
+    save_file(tensors, folder / "best.safetensors", metadata=meta)
+    made = tmp_path / "old.pt"
+    words = ["export", "image_folder", str(colour_folder), "--run", str(folder), "--output", str(made)]
+    assert main(words) == 0
+    start = pretrained.load(made)
+    assert start.pictures == NOTHING, "nobody can tell"
+    assert start.learned_from
 
 
 def test_a_release_that_is_refused_leaves_the_older_one(

@@ -19,7 +19,15 @@ from training.__main__ import main
 from training.affective_set import split
 from training.evaluate import EvaluationError
 from training.metrics import kl_divergence
-from training.report import Findings, of_cross_validation, of_run, sample, worst
+from training.report import (
+    Findings,
+    _made_of,
+    _which_epoch,
+    of_cross_validation,
+    of_run,
+    sample,
+    worst,
+)
 from training.run import Run, RunError
 from training.sources.options import NOT_STATED
 
@@ -131,6 +139,30 @@ def test_another_run_than_the_checkpoint_s_is_refused(
         of_run(colours, rated, split(rated, seed=1), other)
     assert report.EXAMPLES == 12
     assert rated.labels == LABELS
+
+
+def test_a_run_that_a_checkpoint_began_from_is_not_its_own(colours: Checkpoint, fitted: Path) -> None:
+    record = Run(fitted).record()
+    own, export = colours.card.command.splitlines()
+    assert _made_of(colours.card, record)
+    child = f"python -m training fit fi there --citation 'a\nb' --weights {fitted}/best.safetensors"
+    taught = colours.card.model_copy(update={"command": f"{own}\n{export}\n{child}\n{export}"})
+    assert not _made_of(taught, record), "its command is on the card, but another run came after it"
+    later = record | {"earlier_commands": [own, export], "command": child}
+    assert _made_of(taught, later), "a command may have line breaks"
+    assert not _made_of(taught, later | {"settings": record["settings"] | {"target": "class"}})
+    assert not _made_of(taught, later | {"split": record["split"] | {"seed": 2}})
+
+
+def test_a_report_says_which_epoch_is_the_result(found: Findings) -> None:
+    head = {"phase": "head", "validation_loss": "0.9"}
+    for losses, said in (
+        ([], "The last layer alone was trained"),
+        (["nan", "nan"], "The last epoch is the result"),
+        (["0.8", "0.7"], "The epoch with the lowest validation loss"),
+    ):
+        log = [head, *({"phase": "all", "validation_loss": loss} for loss in losses)]
+        assert _which_epoch(replace(found, logs={"fold-1": log})).startswith(said)
 
 
 @pytest.fixture

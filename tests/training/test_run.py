@@ -19,6 +19,15 @@ RECORD: dict[str, Any] = {
 WIDTH = 2048
 
 
+def test_a_run_that_does_not_say_how_it_was_made_cannot_be_released(tmp_path: Path) -> None:
+    Run(tmp_path / "bare").begin(RECORD, resume=False)
+    with pytest.raises(RunError, match=r"has no command and no split written down.*train it anew"):
+        Run(tmp_path / "bare").complete_record()
+    whole = {**RECORD, "command": "python", "split": {}}
+    Run(tmp_path / "whole").begin(whole, resume=False)
+    assert Run(tmp_path / "whole").complete_record()["command"] == "python"
+
+
 def network(seed: int) -> EmotionInception:
     torch.manual_seed(seed)
     return EmotionInception(2, mean=0.5, std=0.5, count_border=True)

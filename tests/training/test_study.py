@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.loading import load
 from tests.training.colours import SIDE, colour_set
 from training.__main__ import main
 from training.fit import FitSettings
@@ -73,10 +74,10 @@ def test_what_was_kept_of_other_pictures_is_not_taken_for_these(
     settings = FitSettings(weights=str(start_file), side=SIDE, epochs=1, batch=8, rate=5e-6)
     before = np.load(folder / "features.npz")["features"]
     head, everything = (Condition(layers, "class", 0, None) for layers in ("head", "all"))
-    study(turned, settings, [head], folder, device=cpu, report=lambda _: None)
+    study(turned, settings, [head], folder, device=cpu, command="", report=lambda _: None)
     assert np.load(folder / "features.npz")["features"] == pytest.approx(before[::-1], abs=1e-5)
     with pytest.raises(RunError, match="begun with other settings: pictures"):
-        study(turned, settings, [everything], folder, device=cpu, report=lambda _: None)
+        study(turned, settings, [everything], folder, device=cpu, command="", report=lambda _: None)
 
 
 def test_keeping_as_many_classes_as_there_are_is_keeping_all() -> None:
@@ -94,7 +95,8 @@ def test_a_condition_that_leaves_too_little_says_so(
     asked = [Condition("head", "distribution", 0.9, None), Condition("head", "distribution", 0.5, None)]
     rated = colour_set(colour_folder)
     told: list[Row] = []
-    rows = study(rated, settings, asked, tmp_path, device=torch.device("cpu"), report=told.append)
+    cpu = torch.device("cpu")
+    rows = study(rated, settings, asked, tmp_path, device=cpu, command="", report=told.append)
     assert "agreement of at least 0.9" in rows[0].refused
     assert rows[1].scores is not None
     assert told == rows
@@ -108,15 +110,36 @@ def test_a_set_that_nothing_is_learned_from_stops_the_study_and_says_why(
     wrong = replace(rated, agreement=np.random.default_rng(5).permutation(rated.agreement))
     settings = FitSettings(weights=str(start_file), side=SIDE)
     asked = [Condition("head", "class", 0.0, None)]
+    cpu = torch.device("cpu")
     with pytest.raises(StudyError, match=r"the last layer alone finds .* do not belong together") as caught:
-        study(wrong, settings, asked, tmp_path, device=torch.device("cpu"), report=lambda _: None)
+        study(wrong, settings, asked, tmp_path, device=cpu, command="", report=lambda _: None)
     assert "67% is the least for 3 emotions" in str(caught.value)
     assert not (tmp_path / "study.csv").exists()
 
 
+def test_a_run_of_the_study_becomes_a_checkpoint_with_a_report(
+    studied: Path, colour_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, path = studied / "all-class-0.5-2", tmp_path / "two.pt"
+    assert main(["export", "image_folder", str(colour_folder), "--run", str(run), "--output", str(path)]) == 0
+    card = load(path, torch.device("cpu")).card
+    assert (card.target, card.split.min_agreement, card.split.top_classes) == ("class", 0.5, 2)
+    assert [line.split()[3] for line in card.command.splitlines()] == ["study", "export"]
+    words = ["report", "image_folder", str(colour_folder), str(path), "--device", "cpu", "--run"]
+    assert main([*words, str(run), "--out", str(tmp_path / "report")]) == 0
+    assert (tmp_path / "report" / "report.html").exists()
+    capsys.readouterr()
+    assert main([*words, str(studied / "all-class-0-2"), "--out", str(tmp_path / "other")]) == 1
+    assert "was made of the run" in capsys.readouterr().err  # the same command, another condition
+
+
 @pytest.mark.parametrize(
-    "wrong", [["--layers", "some"], ["--targets", "votes"], ["--thresholds", "0,50"], ["--classes", "few"]]
-)
+    "wrong",
+    [
+        ["--layers", "some"], ["--targets", "votes"], ["--thresholds", "0,50"], ["--classes", "few"],
+        ["--head-pictures", "9"], ["--target", "nonsense"],
+    ],
+)  # fmt: skip
 def test_wrong_conditions_are_wrong_usage(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["study", "image_folder", ".", "--out", "x", *wrong])

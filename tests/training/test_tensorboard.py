@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
@@ -9,9 +10,6 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 
 from training.__main__ import main
 from training.run import Run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -38,6 +36,17 @@ def test_nothing_is_written_beside_older_events(run: Path, capsys: pytest.Captur
     (run / "tensorboard").mkdir()
     assert main(["tensorboard", str(run)]) == 1
     assert "is there already" in " ".join(capsys.readouterr().err.split())
+
+
+def test_where_tensorboard_is_missing_its_extra_is_named(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert main(["tensorboard", str(run)]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert (wanted := "pip install -e '.[training,tensorboard]'") in told
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
+    assert wanted in " ".join(guide.split())
 
 
 def test_a_folder_without_a_log_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

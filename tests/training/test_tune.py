@@ -8,14 +8,18 @@ import pytest
 import timm
 import torch
 
+from app.card import DataSource
 from tests.training.colours import LABELS, SIDE, colour_set, draw_folder, parts, scenes, settle
+from tests.training.test_fit import unplugged
 from training.__main__ import main
+from training.affective_set import DataError, Partition
 from training.fit import FitError, fit
 from training.fit_settings import FitSettings
+from training.learned import describe, digests_of
 from training.pseudo_rate import column_names
 from training.run import Run
 from training.teacher import Teacher, load
-from training.tune import TuneSettings, tune
+from training.tune import TuneSettings, _Learner, tune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +80,16 @@ def test_a_teacher_learns_what_the_raters_of_both_sets_say(
     path = tmp_path / "tuned.safetensors"
     teacher.save(path)
     again = load(path)
-    assert again.labels == teacher.labels == tuple(name for rated in both for name in column_names(rated))
+    columns = [name for rated in both for name in column_names(rated.name, rated.labels)]
+    assert again.labels == teacher.labels == tuple(columns)
+    shown = [*zip(both, divided, strict=True)]
+    assert again.data == teacher.data == tuple(describe(rated, part) for rated, part in shown)
+    trained = [digests_of(rated, part.train) for rated, part in shown]
+    assert again.pictures == teacher.pictures == trained[0] | trained[1]
+    others = [parts(rated, train=7, validation=1) for rated in both]
+    turned = [Partition(part.test, part.validation, part.train) for part in others]
+    with pytest.raises(DataError, match="have been learned from before"):
+        tune(again, both, turned, QUICK, device=CPU)
     assert (again.provenance, again.commands) == ("a test", ("one",))
     seen = again(torch.from_numpy(np.stack([np.full((3, 64, 64), grey, np.uint8) for grey in (0, 255)])))
     opinion = again.opinion(seen)
@@ -98,6 +111,41 @@ def test_the_same_seed_teaches_the_same(both: list[AffectiveSet]) -> None:
     assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
 
 
+def test_a_step_learns_before_the_next_one_is_read(teacher: Teacher, both: list[AffectiveSet]) -> None:
+    rated, divided = both[0], parts(both[0], train=6, validation=3)
+    before = teacher.network.state_dict()["conv_head.weight"].clone()
+    cut = unplugged(rated, divided, times=18 + 6 + 6 + 1)  # in the third of three steps; the first rate is 0
+    with pytest.raises(KeyboardInterrupt):
+        tune(teacher, [cut], [divided], replace(QUICK, batch=6), device=CPU)
+    assert not torch.equal(teacher.network.state_dict()["conv_head.weight"], before)
+
+
+def test_weights_decay_as_they_are_told_to(teacher: Teacher) -> None:
+    settings = replace(QUICK, weight_decay=0.3)
+    learner = _Learner(teacher, [3, 4], settings)
+    decay = {
+        id(each): group["weight_decay"] for group in learner.groups(settings) for each in group["params"]
+    }
+    learning = {name: each for name, each in learner.named_parameters() if each.requires_grad}
+    assert len(decay) == len(learning)
+    assert {name: decay[id(each)] for name, each in learning.items()} == {
+        name: 0.3 if each.ndim > 1 else 0.0 for name, each in learning.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", -1), ("rate", -1.0), ("layer_decay", 2.0), ("frozen", -1), ("side", 16), ("batch", 0),
+        ("weight_decay", -1.0), ("dropout", 1.0), ("mixup", -0.1), ("smoothing", 1.1), ("memory", 1.1),
+        ("seed", -1),
+    ],
+)  # fmt: skip
+def test_numbers_that_mean_nothing_are_refused(name: str, value: float) -> None:
+    with pytest.raises(FitError, match=rf"--{name.replace('_', '-')} \S+ is out of range"):
+        TuneSettings(**{name: value})  # type: ignore[arg-type]
+
+
 def test_a_loss_that_is_no_number_is_told(teacher: Teacher, both: list[AffectiveSet]) -> None:
     settings = replace(QUICK, rate=1e30)
     with pytest.raises(FitError, match="is no number: lower the rate"):
@@ -110,7 +158,8 @@ def test_a_trunk_is_taught_by_the_opinion_of_every_augmented_picture(
     rated, divided = both[0], parts(both[0], train=4, validation=1)
     untaught, tuned = tmp_path / "untaught.safetensors", tmp_path / "tuned.safetensors"
     teacher.save(untaught)
-    teacher.learned([(rated.name, rated.labels)], [torch.nn.Linear(1280, 3)])
+    shown = DataSource(name="shown to the teacher", pictures=7, terms="to ask for", citation="")
+    teacher.learned([(rated.name, rated.labels)], [torch.nn.Linear(1280, 3)], [shown])
     teacher.save(tuned)
     plain = FitSettings(weights=str(start_file), side=SIDE, batch=6, epochs=1, rate=5e-6, teacher=str(tuned))
     losses = {}
@@ -118,10 +167,10 @@ def test_a_trunk_is_taught_by_the_opinion_of_every_augmented_picture(
         run = Run(tmp_path / f"share-{share:g}")
         fit(rated, divided, replace(plain, teacher_share=share), run, device=CPU)
         losses[share] = [row["train_loss"] for row in run.epochs()]
+        assert run.record()["data"][0] == shown.model_dump(), "its terms bind what it has taught, too"
     assert losses[0.0][0] == losses[1.0][0], "the last layer alone learns from labels"
     assert losses[0.0][1] != losses[1.0][1]
     for wrong, words in (
-        (replace(plain, teacher_share=1.5), "between 0 and 1"),
         (replace(plain, teacher_share=0.5, teacher=str(untaught)), "knows no emotions"),
         (replace(plain, teacher_share=0.5, teacher=""), "knows no emotions"),
     ):
@@ -148,10 +197,20 @@ def test_the_command_line(
         "--side",
         "64",
     ]
-    assert main([*words, "--augment", "flip", "--device", "cpu", "--output", str(out)]) == 0
+    words += ["--augment", "flip", "--device", "cpu", "--output", str(out)]
+    assert main([*words, "--validation-share", "0"]) == 1
+    assert "the penalty of a last layer is chosen on validation pictures" in capsys.readouterr().err
+    assert main([*words, "--validation-share", "0.25"]) == 0
     said = capsys.readouterr().out
     assert said.count("nats before") == 2
     made = load(out)
     assert [name for name, _ in made.sets] == ["rated", "others"]
     assert made.provenance.endswith("fine-tuned on rated and others")
     assert made.commands[-1].startswith("python -m training tune image_folder")
+    assert [source.pictures for source in made.data] == [18, 18]  # of 24 that are not for the test
+    table = tmp_path / "pseudo.csv"
+    words = ["pseudo-rate", "image_folder", str(colour_folder), "--rated", "image_folder"]
+    words += [str(tmp_path / "rated"), "--teacher", str(out), "--seed", "2", "--output", str(table)]
+    assert main([*words, "--device", "cpu"]) == 1
+    assert "have been learned from before" in " ".join(capsys.readouterr().err.split())
+    assert not table.exists()

@@ -10,12 +10,12 @@ from training.sources.files import check_pictures
 from training.sources.options import DEFAULTS, SourceOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from training.affective_set import AffectiveSet
 
-__all__ = ["SOURCES", "SourceOptions", "load"]
+__all__ = ["SOURCES", "SourceOptions", "load", "load_unrated"]
 
 SOURCES: dict[str, Callable[[Path, SourceOptions], AffectiveSet]] = {
     "cap_d": cap_d.read,
@@ -38,8 +38,17 @@ def load(kind: str, path: Path, options: SourceOptions = DEFAULTS) -> AffectiveS
     """
     if kind not in SOURCES:
         raise DataError(f"there is no source {kind!r}; there are {', '.join(SOURCES)}")
-    return check_pictures(
-        SOURCES[kind](path, options),
-        skip_missing=options.skip_missing,
-        near_duplicates=options.near_duplicates,
-    )
+    return _checked(SOURCES[kind](path, options), options)
+
+
+def load_unrated(path: Path, labels: Sequence[str], options: SourceOptions = DEFAULTS) -> AffectiveSet:
+    """Find the pictures in a folder, that nobody rated for `labels`, and make sure that they can be used.
+
+    Raises:
+        DataError: there is no picture, or one cannot be used.
+    """
+    return _checked(image_folder.read_unrated(path, labels, options), options)
+
+
+def _checked(read: AffectiveSet, options: SourceOptions) -> AffectiveSet:
+    return check_pictures(read, skip_missing=options.skip_missing, near_duplicates=options.near_duplicates)

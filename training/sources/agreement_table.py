@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.affective_set import AffectiveSet, DataError
-from training.sources.files import find, group_ids
+from training.sources.files import find_all, group_ids
 from training.sources.table import Table, read_table
 from training.sources.units import TOTAL, is_missing, number_in, possible_units, sums_fit
 
@@ -49,8 +49,8 @@ def read_agreement_table(
         counts, unreadable = _numbers(table, (columns.raters,))
         raters = counts[:, 0]
         problems += unreadable + _without_raters(table, raters)
-    pictures = tuple(find(path.parent, cell) for cell in table.column(columns.picture))
-    problems += _vote_problems(table, votes) + repeated(table, columns.picture, pictures)
+    pictures, unclear = find_all(table, columns.picture)
+    problems += _vote_problems(table, votes) + unclear + repeated(table, columns.picture, pictures)
     if problems:  # a unit told from broken rows would only add noise
         raise DataError(f"{path} has {len(problems)} problems", problems)
     unit = _tell_unit(table, columns, votes, raters) if options.unit == "auto" else options.unit

@@ -13,8 +13,9 @@ import numpy as np
 
 from training.affective_set import AffectiveSet, DataError
 from training.sources.agreement_table import repeated
-from training.sources.files import find, group_ids
+from training.sources.files import find_all, group_ids
 from training.sources.table import read_table
+from training.sources.units import is_missing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +38,9 @@ def read(path: Path, options: SourceOptions) -> AffectiveSet:
     table = read_table(path / "labels.csv")
     cells = table.column("label")
     files = table.column("file")
-    duplicates = table.column("dup_group")  # the file of one picture of the group; empty if alone
-    pictures = tuple(find(path, file) for file in files)
-    problems = repeated(table, "file", pictures)
+    duplicates = table.column("dup_group")  # the file of one picture of the group; missing if alone
+    pictures, problems = find_all(table, "file")
+    problems += repeated(table, "file", pictures)
     problems += [
         f"row {number}: no label" for number, cell in zip(table.numbers, cells, strict=True) if not cell
     ]
@@ -52,7 +53,9 @@ def read(path: Path, options: SourceOptions) -> AffectiveSet:
         pictures,
         agreement=np.eye(len(labels))[[labels.index(cell) for cell in cells]],
         raters=None,
-        groups=group_ids([group or file for group, file in zip(duplicates, files, strict=True)]),
+        groups=group_ids(
+            [file if is_missing(group) else group for group, file in zip(duplicates, files, strict=True)]
+        ),
         terms=TERMS,
         citation=CITATION,
     )

@@ -1,4 +1,4 @@
-"""Pictures sorted into folders: one folder a label."""
+"""Pictures sorted into folders: one folder a label; or pictures that nobody rated, in any folders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from training.affective_set import AffectiveSet, DataError
 from training.sources.files import SUFFIXES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from training.sources.options import SourceOptions
@@ -38,6 +39,32 @@ def read(path: Path, options: SourceOptions) -> AffectiveSet:
         agreement=np.eye(len(folders))[classes],
         raters=None,
         groups=np.arange(len(classes)),
+        terms=options.terms,
+        citation=options.citation,
+    )
+
+
+def read_unrated(path: Path, labels: Sequence[str], options: SourceOptions) -> AffectiveSet:
+    """Find the pictures in a folder, at any depth, of which nobody has said which of `labels` they evoke.
+
+    What the folders are called does not matter. The agreement is the same for all emotions, as for a picture
+    of which nothing is known.
+
+    Raises:
+        DataError: there is no such folder, or no picture in it.
+    """
+    if not path.is_dir():
+        raise DataError(f"there is no folder {path}")
+    files = _pictures_in(path)
+    if not files:
+        raise DataError(f"there is no picture in {path}")
+    return AffectiveSet(
+        options.name or path.resolve().name,
+        labels=tuple(labels),
+        pictures=tuple(files),
+        agreement=np.full((len(files), len(labels)), 1 / len(labels)),
+        raters=None,
+        groups=np.arange(len(files)),
         terms=options.terms,
         citation=options.citation,
     )

@@ -7,7 +7,6 @@ import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import pandas as pd
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # also how a workbook begins that a password protects
 
 
 @dataclass(frozen=True)
@@ -103,21 +103,35 @@ def _read_text(path: Path) -> list[tuple[int, list[str]]]:
         raise DataError(f"{path} is not UTF-8 text; save it as CSV in UTF-8, or as .xlsx") from error
     separator = max(",;\t", key=lambda mark: _header_width(text, mark))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: list[tuple[int, list[str]]] = []
     try:
-        return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        rows.extend((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
     except csv.Error as error:
-        raise DataError(f"{path}, row {reader.line_num}: {error}") from error
+        begun = rows[-1][0] + 1 if rows else 1  # a quote that is never closed takes in all that follows
+        raise DataError(f"{path}, row {begun}: {error}; look at its quotation marks") from error
+    return rows
 
 
 def _header_width(text: str, separator: str) -> int:
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    return next((len(cells) for cells in lines if any(cell.strip() for cell in cells)), 0)
+    try:
+        return next((len(cells) for cells in lines if any(cell.strip() for cell in cells)), 0)
+    except csv.Error:  # the reader of all rows will say where
+        return 0
 
 
 def _read_sheet(path: Path) -> list[tuple[int, list[str]]]:
+    with path.open("rb") as file:
+        if file.read(len(_OLD_OFFICE)) == _OLD_OFFICE:
+            raise DataError(
+                f"{path} is protected by a password, or an .xls file by another name; save it as .xlsx "
+                "without a password, or as CSV in UTF-8"
+            )
     try:
-        sheet = pd.read_excel(path, header=None, dtype=object, na_filter=False)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        sheet = pd.read_excel(path, header=None, dtype=object, na_filter=False, engine="openpyxl")
+    except (MemoryError, ImportError):
+        raise
+    except Exception as error:  # a parser may raise anything on a damaged file
         raise DataError(f"{path} is not an .xlsx file that can be read: {error}") from error
     rows = sheet.itertuples(index=False, name=None)
     return [(number, [_text_of(cell) for cell in cells]) for number, cells in enumerate(rows, 1)]

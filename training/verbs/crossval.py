@@ -52,6 +52,7 @@ def _crossval(chosen: argparse.Namespace) -> None:
         workers=chosen.workers,
         resume=chosen.resume,
         notes={"split": recorded.model_dump(), "command": reading.command(chosen, "--resume")},
+        seen_test=chosen.seen_test,
     )
     print_scores(found.scores, found.references)
     print_confusion(found.plots.confusion)

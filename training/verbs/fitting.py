@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training import distributed, pretrained, teacher
-from training.affective_set import TEST_SHARE, Partition, split
+from training.affective_set import TEST_SHARE, DataError, Partition, split
 from training.fit import fit
+from training.learned import check_unseen
 from training.pseudo_rate import Panel, kept_apart, of_both, of_others
 from training.run import Run
 from training.tune import tune
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import argparse
 
     import torch
+
+    from training.affective_set import AffectiveSet
 
 
 def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParser) -> None:
@@ -42,6 +45,7 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     )
     verb.add_argument("--rated", nargs=2, metavar=("SOURCE", "PATH"), help="the other set, filtered likewise")
     verb.add_argument("--teacher", required=True, help="a file that `teacher` made")
+    options.add_validation_share(verb, none="")
     options.add_tune_settings(verb)
     verb.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     verb.set_defaults(verb=_tune)
@@ -68,11 +72,15 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
         help="these pictures have raters too: rate the training pictures of both sets by the raters of both, "
         "a picture's own raters with this share beside what the teachers expect of them",
     )
-    verb.add_argument("--side", type=int, default=224, help="of the square input, pixels")
+    verb.add_argument("--side", type=options.at_least(32), default=224, help="of the square input, pixels")
     verb.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32", help="of the teachers on a GPU"
     )
-    verb.add_argument("--seed", type=int, default=1, help="of the split of the sets, as in `fit`")
+    verb.add_argument(
+        "--seed", type=options.at_least(0), default=1, help="of the split of the sets, as in `fit`"
+    )
+    options.add_validation_share(verb, none="")
+    options.add_seen_test(verb)
     verb.add_argument("--output", type=Path, required=True, help="a .csv, for the source cap_d")
     verb.set_defaults(verb=_pseudo_rate)
 
@@ -111,12 +119,19 @@ def _tune(chosen: argparse.Namespace) -> None:
     sets = [reading.filtered(chosen, chosen.min_agreement, chosen.top_classes)]
     if chosen.rated is not None:  # before these, as in the tables of `pseudo-rate`
         sets.insert(0, reading.other_set(chosen, chosen.rated[0], Path(chosen.rated[1])))
-    partitions = [split(rated, seed=chosen.seed) for rated in sets]
+    partitions = [_parts(rated, chosen) for rated in sets]
     if len(sets) > 1:
         partitions = [*kept_apart((sets[0], sets[1]), (partitions[0], partitions[1]))]
     learner = teacher.load(chosen.teacher)
     found = tune(
-        learner, sets, partitions, settings, device=chosen.device, workers=chosen.workers, tell=OUT.print
+        learner,
+        sets,
+        partitions,
+        settings,
+        device=chosen.device,
+        workers=chosen.workers,
+        tell=OUT.print,
+        seen_test=chosen.seen_test,
     )
     learner.provenance += f", fine-tuned on {' and '.join(rated.name for rated in sets)}"
     learner.commands = (*learner.commands, reading.command(chosen))
@@ -129,22 +144,26 @@ def _tune(chosen: argparse.Namespace) -> None:
 
 def _pseudo_rate(chosen: argparse.Namespace) -> None:
     kind, path = chosen.rated
-    others, rated = reading.whole_set(chosen), reading.other_set(chosen, kind, Path(path))
-    if chosen.own is not None:  # its raters are asked, too
-        others = reading.keep(others, chosen.min_agreement, chosen.top_classes)
+    rated = reading.other_set(chosen, kind, Path(path))
+    if chosen.own is None:
+        others = reading.to_rate(chosen, rated.labels)
+    else:  # its raters are asked, too
+        others = reading.keep(reading.whole_set(chosen), chosen.min_agreement, chosen.top_classes)
     everything = np.arange(len(others))
     of_rest = (
         Partition(train=everything, validation=everything[:0], test=everything[:0])
         if chosen.own is None
-        else split(others, seed=chosen.seed)
+        else _parts(others, chosen)
     )
-    before = (split(rated, seed=chosen.seed), of_rest)
+    before = (_parts(rated, chosen), of_rest)
+    teachers = [teacher.load(file) for file in chosen.teacher]
+    known = frozenset[bytes]().union(*(each.pictures for each in teachers))
+    for each in zip((rated, others), before, strict=True):
+        check_unseen(*each, known, allowed=chosen.seen_test)
     partition, of_rest = kept_apart((rated, others), before)
     if left := sum(len(each.train) for each in before) - len(partition.train) - len(of_rest.train):
         OUT.print(f"{left} pictures are left out: near duplicates of what the other set holds out")
-    panel = Panel(
-        [teacher.load(file) for file in chosen.teacher], side=chosen.side, precision=chosen.precision
-    )
+    panel = Panel(teachers, side=chosen.side, precision=chosen.precision)
     if chosen.own is None:
         made = of_others(panel, rated, partition, others.subset(of_rest.train), device=chosen.device)
     else:
@@ -156,6 +175,18 @@ def _pseudo_rate(chosen: argparse.Namespace) -> None:
         OUT.print(f"{name}: validation loss {found.validation_loss:.3f} nats, penalty {found.penalty:g}")
     made.write(chosen.output)
     OUT.print(f"{chosen.output}: {len(made.pictures)} pictures")
+
+
+def _parts(rated: AffectiveSet, chosen: argparse.Namespace) -> Partition:
+    """As `fit` divides them.
+
+    Raises:
+        DataError: no pictures are for validation.
+    """
+    found = split(rated, seed=chosen.seed, validation_share=chosen.validation_share)
+    if not len(found.validation):
+        raise DataError("the penalty of a last layer is chosen on validation pictures: none cannot be")
+    return found
 
 
 def _frequencies(chosen: argparse.Namespace) -> None:
@@ -184,4 +215,5 @@ def _fit_on(device: torch.device, chosen: argparse.Namespace) -> None:
         workers=chosen.workers,
         resume=chosen.resume,
         notes={"split": recorded.model_dump(), "command": reading.command(chosen, "--resume")},
+        seen_test=chosen.seen_test,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +13,12 @@ from training.affective_set import VALIDATION_SHARE
 from training.fit import FitSettings
 from training.sources import SOURCES, SourceOptions
 from training.tune import TuneSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NEARLY = 0.05
+"""How far a share may be from what is met, as a share of it."""
 
 
 def picture_options() -> argparse.ArgumentParser:
@@ -57,21 +64,44 @@ def _device(name: str) -> torch.device:
         raise argparse.ArgumentTypeError(f"{name!r} is not cpu, cuda or cuda:N") from error
 
 
-def add_validation_share(verb: argparse.ArgumentParser, default: float = VALIDATION_SHARE) -> None:
-    """How many pictures choose the best epoch."""
+def add_validation_share(
+    verb: argparse.ArgumentParser,
+    default: float = VALIDATION_SHARE,
+    none: str = "; with 0 the last epoch is the result",
+) -> None:
+    """How many pictures choose the best epoch, or else the penalty of a last layer."""
     verb.add_argument(
         "--validation-share",
-        type=float,
+        type=_whole_folds,
         default=default,
-        help="of the pictures that are not for the test; with 0 the last epoch is the result "
-        f"({default:g} by default)",
+        help="of the pictures that are not for the test, one of a whole number of parts: 0.5, 0.33, 0.25, "
+        f"0.2 and so on{none} ({default:g} by default)",
+    )
+
+
+def _whole_folds(text: str) -> float:
+    """A share that can be met; one that is out of range is refused where the pictures are divided."""
+    share = float(text)
+    if not 0 < share <= 0.5 or abs(share * round(1 / share) - 1) <= _NEARLY:  # noqa: PLR2004 - a half
+        return share
+    parts = int(1 / share)
+    raise argparse.ArgumentTypeError(
+        f"{share:g} is not one of a whole number of parts; take {1 / parts:.3g} or {1 / (parts + 1):.3g}"
     )
 
 
 def add_fit_settings(verb: argparse.ArgumentParser) -> None:
-    """Every field of `FitSettings`, and the number of workers."""
+    """Every field of `FitSettings`, the number of workers, and what `add_seen_test` adds."""
     default = FitSettings()
     verb.add_argument("--target", choices=("distribution", "class"), default=default.target)
+    verb.add_argument("--head-pictures", type=int, default=default.head_pictures, help="in phase one; 0: all")
+    add_study_settings(verb)
+
+
+def add_study_settings(verb: argparse.ArgumentParser) -> None:
+    """The same without those that a study has no use for: it learns both targets, from all pictures."""
+    default = FitSettings()
+    verb.set_defaults(target=default.target, head_pictures=default.head_pictures)
     verb.add_argument(
         "--weights", default=default.weights, help="torchvision, .safetensors, or a checkpoint (.pt)"
     )
@@ -79,12 +109,13 @@ def add_fit_settings(verb: argparse.ArgumentParser) -> None:
         "--reads", type=_names, default=default.reads, help="blocks that the last layer reads, a,b"
     )
     verb.add_argument("--side", type=int, default=default.side, help="of the square input, pixels")
-    verb.add_argument("--head-pictures", type=int, default=default.head_pictures, help="in phase one; 0: all")
     verb.add_argument("--epochs", type=int, default=default.epochs, help="of phase two")
     verb.add_argument("--rate", type=float, default=default.rate, help="of the last layer in phase two")
     verb.add_argument("--layer-decay", type=float, default=default.layer_decay, help="from block to block")
     verb.add_argument("--batch", type=int, default=default.batch)
-    verb.add_argument("--frozen", default=default.frozen, help="the last block that does not learn")
+    verb.add_argument(
+        "--frozen", metavar="BLOCK", default=default.frozen, help="the last block that does not learn"
+    )
     verb.add_argument("--weight-decay", type=float, default=default.weight_decay)
     verb.add_argument("--dropout", type=float, default=default.dropout)
     verb.add_argument("--augment", type=_names, default=default.augment, help="flip,crop,turn,light,colour")
@@ -100,17 +131,24 @@ def add_fit_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--precision", choices=("float32", "bfloat16"), default=default.precision, help="of phase two"
     )
-    verb.add_argument("--workers", type=int, default=0, help="processes that decode")
+    verb.add_argument("--workers", type=at_least(0), default=0, help="processes that decode")
     verb.add_argument("--seed", type=int, default=default.seed)
+    add_seen_test(verb)
 
 
 def add_tune_settings(verb: argparse.ArgumentParser) -> None:
-    """Every field of `TuneSettings`, and the number of workers."""
+    """Every field of `TuneSettings`, the number of workers, and what `add_seen_test` adds."""
     default = TuneSettings()
     verb.add_argument("--epochs", type=int, default=default.epochs, help="passes over the larger set")
     verb.add_argument("--rate", type=float, default=default.rate, help="of the last stage")
     verb.add_argument("--layer-decay", type=float, default=default.layer_decay, help="from layer to layer")
-    verb.add_argument("--frozen", type=int, default=default.frozen, help="stages that do not learn")
+    verb.add_argument(
+        "--frozen",
+        type=int,
+        metavar="STAGES",
+        default=default.frozen,
+        help="so many first stages do not learn; `fit` names a block instead",
+    )
     verb.add_argument("--side", type=int, default=default.side, help="of the square input, pixels")
     verb.add_argument("--batch", type=int, default=default.batch)
     verb.add_argument("--weight-decay", type=float, default=default.weight_decay)
@@ -120,8 +158,29 @@ def add_tune_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--smoothing", type=float, default=default.smoothing, help="share spread over all")
     verb.add_argument("--memory", type=float, default=default.memory, help="of the weights' moving average")
     verb.add_argument("--precision", choices=("float32", "bfloat16"), default=default.precision)
-    verb.add_argument("--workers", type=int, default=0, help="processes that decode")
+    verb.add_argument("--workers", type=at_least(0), default=0, help="processes that decode")
     verb.add_argument("--seed", type=int, default=default.seed)
+    add_seen_test(verb)
+
+
+def add_seen_test(verb: argparse.ArgumentParser) -> None:
+    """What to do about test pictures that were learned from before."""
+    verb.add_argument(
+        "--seen-test",
+        action="store_true",
+        help="go on though the start weights or a teacher learned from pictures that are to be scored",
+    )
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """How to read a whole number that is not below another."""
+
+    def number(text: str) -> int:
+        if (read := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{read} is below {least}")
+        return read
+
+    return number
 
 
 def tune_settings(chosen: argparse.Namespace) -> TuneSettings:

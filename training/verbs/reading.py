@@ -13,7 +13,7 @@ from rich.table import Table
 from training import distributed
 from training.affective_set import split
 from training.release import describe_split
-from training.sources import SourceOptions
+from training.sources import SourceOptions, load_unrated
 from training.sources import load as load_source
 from training.sources.options import NOT_STATED
 
@@ -44,6 +44,13 @@ def filtered(
 def whole_set(chosen: argparse.Namespace) -> AffectiveSet:
     """All pictures of the database."""
     return load_source(chosen.source, chosen.path, _described(chosen))
+
+
+def to_rate(chosen: argparse.Namespace, labels: tuple[str, ...]) -> AffectiveSet:
+    """All pictures of the database, whose own ratings nobody will look at; those in folders need none."""
+    if chosen.source == "image_folder":
+        return load_unrated(chosen.path, labels, _described(chosen))
+    return whole_set(chosen)
 
 
 def with_labels(chosen: argparse.Namespace, labels: tuple[str, ...]) -> AffectiveSet:

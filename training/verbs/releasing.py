@@ -89,7 +89,7 @@ def _export(chosen: argparse.Namespace) -> None:
     if late := [f"--{name}" for name, value in given.items() if value != usual[name]]:
         raise EvaluationError(f"give {', '.join(late)} to `fit`: the card says what its run was told")
     run = Run(chosen.run)
-    rated, partition = reading.divided_as(Split(**run.record()["split"]), chosen)
+    rated, partition = reading.divided_as(Split(**run.complete_record()["split"]), chosen)
     card = release(
         run,
         rated,

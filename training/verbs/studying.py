@@ -28,7 +28,7 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     )
     verb.add_argument("--thresholds", type=_listed(_share), default=[0.0, 0.4, 0.5, 0.6], help="of agreement")
     verb.add_argument("--classes", type=_listed(_count), default=[None, 6], help="most common; or all")
-    options.add_fit_settings(verb)
+    options.add_study_settings(verb)
     verb.set_defaults(verb=_study)
 
 
@@ -48,6 +48,8 @@ def _study(chosen: argparse.Namespace) -> None:
         chosen.out,
         device=chosen.device,
         workers=chosen.workers,
+        command=reading.command(chosen),
+        seen_test=chosen.seen_test,
         report=_tell,
     )
     print_study(rows)

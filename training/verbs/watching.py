@@ -35,7 +35,7 @@ def _write(rows: Sequence[dict[str, str]], folder: Path) -> None:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise RunError("TensorBoard is not installed: pip install 'deepemotion[tensorboard]'") from error
+        raise RunError("TensorBoard is not installed: pip install -e '.[training,tensorboard]'") from error
     with SummaryWriter(str(folder)) as writer:
         for row in rows:
             losses = {name: float(row[f"{name}_loss"]) for name in ("train", "validation")}

@@ -49,6 +49,12 @@ def test_the_picture_that_names_a_group_belongs_to_it(tmp_path: Path) -> None:
     assert load("fi", tmp_path, SourceOptions(near_duplicates=False)).groups.tolist() == [0, 0]
 
 
+def test_a_group_that_is_not_there_is_no_group(tmp_path: Path) -> None:
+    write(tmp_path, ROWS.replace("joy,\n", "joy,NA\n"))
+    found = load("fi", tmp_path, SourceOptions(near_duplicates=False))
+    assert found.groups.tolist() == [0, 1, 1, 2, 3]
+
+
 def test_broken_rows_are_listed(tmp_path: Path) -> None:
     write(tmp_path, "images/0.jpg,joy,\nimages/1.jpg,,\nimages/0.jpg,awe,\n")
     with pytest.raises(DataError) as caught:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -58,7 +59,9 @@ def test_rows_are_numbered_as_in_the_file(tmp_path: Path) -> None:
         ("file,a,a\nx,1,2\n", "column 'a' is there 2 times"),
         ("file,,b\nx,1,2\n", "column 2 has no name"),
         ("file,a,b\nx,0,25,0,75\n", "row 2: more cells than the header"),
-        ('file,a\nx,1\ny,"1\n', "row 3: unexpected end of data"),
+        ('file,a\nx,1\ny,"1\n', "row 3: unexpected end of data; look at its quotation marks"),
+        ('"file,a\n' + "x,1\n" * 40_000, "row 1: field larger than field limit"),
+        ('file,a\nx,1\n"y,1\n' + "z,1\n" * 40_000, "row 3: field larger than field limit"),
     ],
 )
 def test_what_is_not_one_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -77,6 +80,13 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
         read_table(latin)
     fake = tmp_path / "fake.xlsx"
     fake.write_text("file,a\nx,1")
+    with pytest.raises(DataError, match=r"is not an \.xlsx file"):
+        read_table(fake)
+    fake.write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(504))  # a container of encrypted parts
+    with pytest.raises(DataError, match="protected by a password"):
+        read_table(fake)
+    with zipfile.ZipFile(fake, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<not")
     with pytest.raises(DataError, match=r"is not an \.xlsx file"):
         read_table(fake)
 
