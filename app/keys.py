@@ -12,6 +12,7 @@ import hmac
 import logging
 import re
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ log = logging.getLogger("deepemotion.service")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LINE = re.compile(rf"({NAME.pattern})[ \t]+([0-9a-f]{{64}})")
 _MOST_BYTES = 1024 * 1024
+LOOK_AGAIN_SECONDS = 1.0
+"""After which a file that cannot be used is read again, though it looks the same: the disk may be well again.
+Anybody may ask, and to read a megabyte for each who does would leave no time for others."""
 
 
 class KeysError(Exception):
@@ -58,11 +62,24 @@ class Keys:
         self._path = path
         self._seen: tuple[int, ...] | None = None
         self._digests: list[tuple[str, str]] = []
+        self._wrong: str | None = None  # why the file cannot be used
+        self._again = 0.0
         self._refresh()
+        if self._wrong is not None:
+            raise KeysError(self._wrong)
 
     def owner(self, key: str) -> str | None:
-        """The name that a key belongs to, or None. Every line is compared, in constant time."""
+        """The name that a key belongs to, or None. Every line is compared, in constant time.
+
+        Raises:
+            KeysError: the file cannot be used now. The log has said why when that began.
+        """
+        before = self._wrong
         self._refresh()
+        if self._wrong is not None:
+            if self._wrong != before:
+                log.error("keys cannot be used", extra={"fields": {"reason": self._wrong}})
+            raise KeysError(self._wrong)
         digest = _digest(key)
         found = None
         for name, listed in self._digests:
@@ -71,17 +88,21 @@ class Keys:
         return found
 
     def _refresh(self) -> None:
+        """Read the file if it has changed, or if it could not be used a while ago."""
         try:
             stat = self._path.stat()
             seen = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
-            if seen == self._seen:
+            if seen == self._seen and (self._wrong is None or time.monotonic() < self._again):
                 return
-            self._seen = None  # so that a file that is wrong is looked at again
+            self._seen, self._again = seen, time.monotonic() + LOOK_AGAIN_SECONDS
             self._digests = _read(self._path)
-            self._seen = seen
+        except KeysError as error:
+            self._wrong = str(error)
         except OSError as error:
-            raise KeysError(f"the file of keys cannot be read: {error.strerror}") from error
-        log.info("keys read", extra={"fields": {"keys": len(self._digests)}})
+            self._wrong = f"the file of keys cannot be read: {error.strerror}"
+        else:
+            self._wrong = None
+            log.info("keys read", extra={"fields": {"keys": len(self._digests)}})
 
 
 def _read(path: Path) -> list[tuple[str, str]]:

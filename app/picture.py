@@ -36,10 +36,15 @@ LONGEST_SIDE = 65_535
 """Pixels, which is all that a JPEG can have. Each row takes memory of its own, and each row or column of what
 is drawn on it 48 bytes: a line of fifty million pixels, ten kilobytes as a PNG, would take gigabytes."""
 MOST_SCANS = 500
-"""Times that a progressive JPEG may refine its pixels; libjpeg goes through all of them each time, and a
-hundred bytes are enough for one. Ten are usual, and a film of 20 MB behind the picture has three hundred by
-chance."""
-_SCAN = b"\xff\xda"
+"""Times that a progressive JPEG may refine its pixels; ten are usual."""
+MOST_SCANNED = 2_000_000_000
+"""Pixels of all scans together, which is forty scans of fifty megapixels. libjpeg goes through all pixels in
+each scan, for which thirty bytes are enough, and takes up to 0.7 ms for a million."""
+_SCANS = tuple(b"\xff\xda\0" + bytes((6 + 2 * components, components)) for components in range(5))
+"""How a scan begins: its marker, a length, and the number of components, to which the length must fit. A film
+of 20 MB behind the picture has three hundred such markers by chance, and none with the rest."""
+_TAGS = 132
+"""Where an ICC profile lists its tags, 12 bytes each; their number is in the four bytes before."""
 
 Pixels = NDArray[np.uint8]
 
@@ -146,10 +151,11 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
         EmptyPicture: no bytes.
         UnsupportedPicture: another format, or no picture at all.
         TooManyPixels: width times height exceeds `max_pixels`, or one of them `LONGEST_SIDE`.
-        BrokenPicture: truncated or damaged.
+        BrokenPicture: truncated or damaged, or a JPEG of too many scans for its size.
         MemoryError: its pixels do not fit in memory.
     """
-    _check_bytes(data)
+    if not data:
+        raise EmptyPicture("the picture is empty (0 bytes)")
     try:
         image = Image.open(_File(data), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -161,16 +167,10 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
     except Exception as error:
         raise BrokenPicture(f"the header of the picture is damaged: {error}") from error
     with image:
-        if image.width * image.height > max_pixels:
-            raise TooManyPixels(
-                f"the picture has {image.width} x {image.height} pixels; at most {max_pixels:,} are accepted"
-            )
-        if max(image.size) > LONGEST_SIDE:
-            raise TooManyPixels(
-                f"the picture has {image.width} x {image.height} pixels; "
-                f"at most {LONGEST_SIDE:,} are accepted in a row or column"
-            )
         file_format = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with a twin
+        _check_size(image.width, image.height, max_pixels)
+        if file_format == "JPEG":
+            _check_scans(data, image.width, image.height)
         try:
             stored = image.size
             if side is not None:
@@ -187,12 +187,21 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
             raise BrokenPicture(f"the {file_format} picture is truncated or damaged: {error}") from error
 
 
-def _check_bytes(data: bytes) -> None:
-    """What the bytes tell without any parser."""
-    if not data:
-        raise EmptyPicture("the picture is empty (0 bytes)")
-    if data.startswith(b"\xff\xd8") and data.count(_SCAN) > MOST_SCANS:
-        raise BrokenPicture(f"the JPEG picture has more than {MOST_SCANS} scans")
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooManyPixels(f"the picture has {width} x {height} pixels; at most {max_pixels:,} are accepted")
+    if max(width, height) > LONGEST_SIDE:
+        raise TooManyPixels(
+            f"the picture has {width} x {height} pixels; "
+            f"at most {LONGEST_SIDE:,} are accepted in a row or column"
+        )
+
+
+def _check_scans(data: bytes, width: int, height: int) -> None:
+    """Those of a JPEG, counted wherever they may be in the file, so never fewer than libjpeg finds."""
+    most = min(MOST_SCANS, MOST_SCANNED // max(1, width * height))
+    if sum(map(data.count, _SCANS)) > most:
+        raise BrokenPicture(f"the JPEG picture of {width} x {height} pixels has more than {most} scans")
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -244,8 +253,20 @@ def _apply_profile(image: Image.Image) -> Image.Image:
     if not profile:
         return image
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.ImageCmsProfile(io.BytesIO(_without_elements(profile)))
         converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return image
     return image if converted is None else converted
+
+
+def _without_elements(profile: bytes) -> bytes:
+    """The profile with its tags D2B0 to D2B3 renamed, so that LittleCMS takes what it has beside them.
+
+    They are lists of elements to be applied one after the other. Eight bytes are enough for one, because all
+    may be the same, and LittleCMS takes minutes for a megabyte of them. Every other kind of tag has a fixed
+    number of steps, and tables no larger than itself. Browsers use those others alone, which no profile may
+    lack, so the colours are those that people see.
+    """
+    end = _TAGS + 12 * int.from_bytes(profile[_TAGS - 4 : _TAGS])
+    return profile[:end].replace(b"D2B", b"\0\0\0") + profile[end:]

@@ -61,6 +61,18 @@ def png_file(
     )
 
 
+def with_tag(profile: bytes, name: bytes, data: bytes) -> bytes:
+    """The ICC profile with one tag more, behind those that it has."""
+    count = int.from_bytes(profile[128:132])
+    end = 132 + 12 * count
+    table = b""
+    for tag, offset, size in struct.iter_unpack(">4sII", profile[132:end]):
+        table += struct.pack(">4sII", tag, offset + 12, size)
+    table += struct.pack(">4sII", name, len(profile) + 12, len(data))
+    size = struct.pack(">I", len(profile) + 12 + len(data))
+    return size + profile[4:128] + struct.pack(">I", count + 1) + table + profile[end:] + data
+
+
 def png_bomb(width: int = 50_000, height: int = 50_000) -> bytes:
     """A header that announces gigapixels, and next to no data."""
     return png_file(width, height, depth=8, colour_type=2, rows=bytes(1000))

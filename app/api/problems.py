@@ -15,6 +15,7 @@ from app.api.errors import TABLE, Kind, kind_of
 from app.api.refusals import TooOften, UnknownChoice
 from app.api.schemas import Problem
 from app.engine import QueueFull
+from app.keys import KeysError
 from app.telemetry import log_failure
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _KEPT = frozenset({"allow", "retry-after", "www-authenticate"})
 _NAME = 32  # characters of a misspelt parameter that is named in an error
 
 _HTTP_REMEDIES = {
+    403: "let whoever runs the service name the site in DEEPEMOTION_CORS_ORIGINS; see /docs for the headers",
     404: "see /docs for the paths there are",
     405: "see /docs for the methods of this path",
 }
@@ -112,7 +114,8 @@ def install(app: FastAPI) -> None:
 async def handle(request: Request, error: Exception) -> Response:
     """Answer an error of the table or of the framework, as the request's path has it."""
     request_id: str = request.state.request_id
-    if not isinstance(error, HTTPException) and kind_of(type(error)).fixed_detail:
+    logged = isinstance(error, HTTPException | KeysError)  # the latter once, where it began: anybody may ask
+    if not logged and kind_of(type(error)).fixed_detail:
         log_failure(error, request_id)  # the log says what the client is not told
     return answer_to(error, request.scope, request_id)
 

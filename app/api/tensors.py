@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 IMAGE, PIXELS = "image", "pixels"
 MOST_VALUES = 2_000_000
-"""Values in the JSON: seven pictures of 299 x 299 pixels, written as numbers. Python takes up to 96 bytes for
-one, of which a body of 20 MB has room for seven million, and no other thread runs until it has read them."""
+"""Values in the JSON: thirteen pictures of 224 x 224 pixels, as one flat list of numbers. Python takes up to
+96 bytes for one, of which a body of 20 MB has room for seven million, and no other thread runs until it has
+read them."""
 MOST_WIDE = 1_000_000
 """Bytes of a JSON text that is not all ASCII, as Base64 is: Python takes up to four times as many for it."""
+_WIDENS = (b"\\u", b"\0")
+"""What makes more than ASCII of ASCII: an escape of JSON, and UTF-16, in which the escape looks different."""
 
 
 class Tensor(BaseModel):
@@ -35,11 +38,17 @@ class Tensor(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    name: str = Field(max_length=64)
-    shape: list[int] = Field(max_length=8, fail_fast=True)
-    datatype: Literal["BYTES", "UINT8"]
-    parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
+    name: str = Field(max_length=64, description="image or pixels")
+    shape: list[int] = Field(
+        max_length=8, fail_fast=True, description="as the model's metadata have it, pictures first"
+    )
+    datatype: Literal["BYTES", "UINT8"] = Field(description="BYTES of image, UINT8 of pixels")
+    parameters: dict[str, Any] = Field(
+        default={}, description="`binary_data_size`: bytes of the data, where they follow the JSON"
+    )
+    data: list[Any] | None = Field(
+        default=None, description="Base64 of files, or levels of 0 to 255, flat or nested as the shape is"
+    )
 
 
 class Output(BaseModel):
@@ -47,7 +56,7 @@ class Output(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    name: str = Field(max_length=64)
+    name: str = Field(max_length=64, description="as the model's metadata have it")
 
 
 class InferRequest(BaseModel):
@@ -55,10 +64,12 @@ class InferRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    id: str | None = Field(default=None, max_length=256)
+    id: str | None = Field(default=None, max_length=256, description="comes back with the answer")
     # The first failure is the last: to say what is wrong with each of a million values would take gigabytes.
-    inputs: list[Tensor] = Field(min_length=1, max_length=1, fail_fast=True)
-    outputs: list[Output] | None = Field(default=None, max_length=64, fail_fast=True)
+    inputs: list[Tensor] = Field(min_length=1, max_length=1, fail_fast=True, description="one of the two")
+    outputs: list[Output] | None = Field(
+        default=None, max_length=64, fail_fast=True, description="that are wanted; all if left out"
+    )
 
 
 @dataclass(frozen=True)
@@ -113,8 +124,10 @@ def read(body: bytes, json_length: int | None, side: int, most: int) -> Asked:
 def _check_size(text: bytes) -> None:
     """Each value has a comma, a colon or a bracket to itself."""
     values = sum(map(text.count, (b",", b":", b"[", b"{")))
-    if values > MOST_VALUES or (len(text) > MOST_WIDE and not text.isascii()):
+    if values > MOST_VALUES:
         raise BadInference("the JSON is too large; send pictures as files, or as binary data")
+    if len(text) > MOST_WIDE and (not text.isascii() or any(each in text for each in _WIDENS)):
+        raise BadInference(f"JSON of more than {MOST_WIDE:,} bytes must be ASCII, without \\u escapes")
 
 
 def _what(error: ValueError | RecursionError) -> str:

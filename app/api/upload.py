@@ -14,7 +14,8 @@ from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from starlette.datastructures import UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.api.refusals import (
@@ -201,6 +202,19 @@ async def _read_many(request: Request, stream: AsyncGenerator[bytes], *, most: i
         await form.close()
 
 
+def _boundary_alone(request: Request) -> Headers:
+    """The content type of a form with no parameter but its boundary.
+
+    Starlette would look a `charset` up among Python's codecs, which remember for ever each name that they do
+    not know, and which raise what is no LookupError for some that they do. A form has none (RFC 7578, 4.6).
+    """
+    _, parameters = parse_options_header(request.headers["content-type"])
+    if b"boundary" not in parameters:
+        raise BadMultipart("the multipart form cannot be read: its content type has no boundary")
+    boundary = parameters[b"boundary"].decode("latin-1").replace("\\", "\\\\").replace('"', '\\"')
+    return Headers({"content-type": f'multipart/form-data; boundary="{boundary}"'})
+
+
 class _PictureParser(MultiPartParser):
     """Starlette's parser, which keeps everything in memory and knows a form that was cut off."""
 
@@ -208,7 +222,7 @@ class _PictureParser(MultiPartParser):
 
     def __init__(self, request: Request, stream: AsyncGenerator[bytes], most: int) -> None:
         super().__init__(
-            request.headers,
+            _boundary_alone(request),
             self._to_the_end(stream),
             max_files=most + 1,
             max_fields=MAX_FIELDS,

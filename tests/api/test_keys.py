@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
+import logging
 import os
+import time
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
@@ -21,7 +25,6 @@ from tests.pictures import RED, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import httpx
 
@@ -144,6 +147,60 @@ def test_a_file_that_cannot_be_used_lets_nobody_in_until_it_can(
     assert locked.get("/healthz").status_code == 200
     keys_file.write_text(before, "utf-8")
     assert locked.post("/predict", headers=bearer(ALICE), content=plain()).status_code == 200
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every file that is opened as a `Path` from now on."""
+    found: list[Path] = []
+    really = Path.open
+
+    def noted(path: Path, *arguments: Any, **options: Any) -> Any:
+        found.append(path)
+        return really(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", noted)
+    return found
+
+
+def test_a_file_that_cannot_be_used_is_not_read_for_everybody_who_asks(
+    locked: httpx.Client,
+    keys_file: Path,
+    opened: list[Path],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.keys.LOOK_AGAIN_SECONDS", 3600.0)
+    keys_file.write_text("nonsense\n", "utf-8")
+    opened.clear()
+    answers = [locked.post("/predict", headers=bearer(ALICE), content=plain()) for _ in range(10)]
+    assert [(answer.status_code, slug(answer)) for answer in answers] == [(503, "keys-unreadable")] * 10
+    assert opened.count(keys_file) == 1
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.getMessage() == "keys cannot be used"
+    assert record.__dict__["fields"]["reason"].startswith("line 1 ")
+    assert record.exc_info is None
+    keys_file.write_text("other nonsense\n" * 2, "utf-8")
+    assert locked.get("/v1/model", headers=bearer(ALICE)).status_code == 503
+    assert opened.count(keys_file) == 3  # writing it opens it, too
+
+
+def test_a_disk_that_recovers_is_read_again(keys_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_many(_path: Path, *_arguments: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("app.keys.LOOK_AGAIN_SECONDS", 3600.0)
+    keys = Keys(keys_file)
+    keys_file.write_text(line_of("alice", ALICE), "utf-8")
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "open", too_many)
+        for _ in range(2):
+            with pytest.raises(KeysError, match="Too many open files"):
+                keys.owner(ALICE)
+    with pytest.raises(KeysError, match="Too many open files"):  # the file looks the same as a moment ago
+        keys.owner(ALICE)
+    monkeypatch.setattr("app.keys.time", SimpleNamespace(monotonic=lambda: time.monotonic() + 3601))
+    assert keys.owner(ALICE) == "alice"
 
 
 @pytest.mark.anyio

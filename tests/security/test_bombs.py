@@ -10,11 +10,13 @@ import time
 import zlib
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from app.picture import BrokenPicture, decode
-from tests.pictures import encoded, noise, png_bomb, png_chunk, png_file
+from tests.app.test_picture import near, pixel, swapped_profile
+from tests.pictures import encoded, noise, png_bomb, png_chunk, png_file, with_tag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,11 +125,11 @@ def with_pieces(file_format: str, piece: bytes) -> bytes:
     return whole[:head] + piece * (20_000_000 // len(piece)) + whole[head:]
 
 
-def with_scans(number: int) -> bytes:
-    """49 megapixels of one grey, refined and refined again by scans of 75 bytes that change nothing."""
-    whole = encoded(Image.new("L", (7000, 7000), 100), "JPEG", progressive=True)
+def with_scans(number: int, side: int = 7000) -> bytes:
+    """`side` squared points of one grey, refined again and again by scans of a few bytes each."""
+    whole = encoded(Image.new("L", (side, side), 100), "JPEG", progressive=True)
     scan = whole[whole.rindex(b"\xff\xda") : -2]
-    return whole[:-2] + scan * number + whole[-2:]
+    return whole[:-2] + scan * (number - whole.count(b"\xff\xda\0\x08")) + whole[-2:]
 
 
 PIECES = {
@@ -144,15 +146,42 @@ PIECES = {
 def test_a_picture_in_millions_of_pieces_takes_no_time(pieces: str) -> None:
     data = PIECES[pieces]()
     began = time.thread_time()
-    with pytest.raises(BrokenPicture, match=r"too many pieces|more than 500 scans"):
+    with pytest.raises(BrokenPicture, match=r"too many pieces|more than 40 scans"):
         decode(data, side=75)
     assert time.thread_time() - began < 3  # jpeg exif and jpeg scans would take more than a minute
 
 
 def test_a_picture_in_many_pieces_is_read() -> None:
-    assert decode(with_scans(100), side=75).width == 7000
     small = encoded(noise((16, 16)))
     assert decode(small[:33] + png_chunk(b"tEXt", b"a\0b") * 10_000 + small[33:]).width == 16
+
+
+@pytest.mark.parametrize(("side", "most"), [(7000, 40), (1000, 500)])
+def test_the_larger_a_jpeg_the_fewer_scans_it_may_have(side: int, most: int) -> None:
+    assert decode(with_scans(most, side), side=75).width == side
+    with pytest.raises(BrokenPicture, match=f"of {side} x {side} pixels has more than {most} scans"):
+        decode(with_scans(most + 1, side), side=75)
+
+
+def test_what_a_film_behind_a_jpeg_has_by_chance_is_no_scan() -> None:
+    film = np.random.default_rng(0).bytes(19_000_000)
+    assert film.count(b"\xff\xda") > 200
+    assert decode(encoded(Image.new("L", (7000, 7000)), "JPEG") + film, side=75).width == 7000
+
+
+def steps_to_black(number: int) -> bytes:
+    """The data of an ICC tag that makes every colour black, in as many steps, which are one and the same."""
+    step = b"matf" + bytes(4) + struct.pack(">HH", 3, 3) + bytes(4 * 12)
+    head = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, number)
+    return head + struct.pack(">II", 16 + 8 * number, len(step)) * number + step
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("steps", [1, 3000])
+def test_a_profile_is_used_without_its_list_of_steps(file_format: str, steps: int) -> None:
+    profile = with_tag(swapped_profile(), b"D2B0", steps_to_black(steps))
+    data = encoded(Image.new("RGB", (16, 16), "red"), file_format, icc_profile=profile)
+    assert near(pixel(decode(data)), (0, 255, 0), 12)  # the other tags exchange red and green
 
 
 def test_thousands_of_mistakes_in_exif_are_no_lines_of_the_log(tmp_path: Path) -> None:

@@ -85,8 +85,17 @@ def test_one_long_text_among_short_ones(name: bytes, tmp_path: Path) -> None:
 
 
 def test_a_long_text_of_wide_letters(tmp_path: Path) -> None:
-    body = b'{"id":"\xf0\x9f\x98\x80' + b"a" * LARGE + b'"}'
-    assert read_within(tmp_path, body, room=16 * MEBIBYTE) == [TOO_LARGE]
+    letter, escape = "\U0001f600".encode(), b"\\ud83d\\ude00"
+    bodies = [b'{"id":"' + each + b"a" * LARGE + b'"}' for each in (letter, escape)]
+    bodies.append((b'{"id":"' + escape + b"a" * (LARGE // 2) + b'"}').decode().encode("utf-16-le"))
+    found = read_within(tmp_path, *bodies, room=16 * MEBIBYTE)
+    assert found == ["refused: JSON of more than 1,000,000 bytes must be ASCII, without \\u escapes"] * 3
+
+
+def test_a_long_text_that_escapes_the_strokes_of_base64(tmp_path: Path) -> None:
+    body = PIXELS.replace(b"pixels", b"image").replace(b"UINT8", b"BYTES").replace(b"1,75,75,3", b"1")
+    (found,) = read_within(tmp_path, body + b'"' + b"QUJD\\/\\/\\/\\/" * 100_000 + b'"]}]}')  # as PHP does
+    assert found.startswith("Asked(")
 
 
 def test_too_much_memory_would_be_seen(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def spread_out(body: bytes) -> bytes:
 def watched(checkpoint_path: Path, tmp_path: Path) -> Iterator[tuple[Process, Path]]:
     (tmp_path / "sitecustomize.py").write_text(_AUDIT, "utf-8")
     (tmp_path / "temporary").mkdir()
-    process = Process(
+    with Process(
         "--checkpoint",
         str(checkpoint_path),
         "--threads",
@@ -83,10 +83,8 @@ def watched(checkpoint_path: Path, tmp_path: Path) -> Iterator[tuple[Process, Pa
         TMPDIR=str(tmp_path / "temporary"),
         PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
         PYTHONDONTWRITEBYTECODE="1",
-    )
-    try:
+    ) as process:
         yield process, tmp_path
-    finally:
         process.process.send_signal(signal.SIGTERM)
         assert process.end() == 0
 
