@@ -9,8 +9,9 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libjemalloc2 \
     && cp /usr/lib/*-linux-gnu/libjemalloc.so.2 /opt/venv/lib/
 WORKDIR /build
-# Every file but PyTorch's is of a digest that is written down: `make lock`. PyTorch's release is, and its file is not:
-# the CPU build is another file on each platform, and not where the others are.
+# Every file but PyTorch's is of a digest that is written down: `make lock`. PyTorch's release is, and its file is not,
+# nor are those of NVIDIA that come with it for a GPU: the CPU build is another file on each platform, and not where the
+# others are.
 COPY deploy/requirements.lock deploy/
 RUN /opt/venv/bin/pip install --require-hashes -r deploy/requirements.lock
 COPY deploy/install_torch.sh deploy/torch_version.txt deploy/

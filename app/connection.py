@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from starlette.exceptions import HTTPException
 
@@ -155,14 +155,6 @@ class Connection(StrictProtocol):
             self.transport.abort()
         else:
             self._expect_reading()
-
-
-def proxy_options(settings: Settings) -> dict[str, Any]:
-    """What uvicorn is to believe of proxies; by itself it believes any process of this machine."""
-    return {
-        "proxy_headers": bool(settings.trusted_proxies),
-        "forwarded_allow_ips": settings.trusted_proxies,
-    }
 
 
 def connection_class(settings: Settings, metrics: Metrics) -> type[Connection]:

@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
@@ -27,28 +27,31 @@ from app.api import (
 from app.api import headers as security_headers
 from app.api.access import identified
 from app.api.deps import Service, make_service
-from app.api.middleware import RequestRecord, UnreadBody
+from app.api.middleware import LastAnswer, PlainRequest, RequestRecord, UnreadBody
 from app.api.overload import NoRoom
 from app.checkpoint import CheckpointError
 from app.devices import choose_devices
-from app.engine import EngineError, load_model_apart
+from app.engine import Engine, EngineError, load_model_apart
 from app.keys import KeysError
 from app.metrics import Metrics
 from app.served import Served
 from app.settings import Settings
-from app.tracing import Tracing, sending_to
+from app.tracing import Tracing, send_the_rest, sending_to
 
 logger = logging.getLogger("deepemotion.service")
 
 READY_POLL_SECONDS = 0.05
 LAST_SECONDS = 2.0
+SEEN_SECONDS = 6.0
+"""What a process that is beyond repair goes on for, so that Prometheus, which asks every 5 s, sees why."""
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, *, give_up: Callable[[], None] | None = None) -> FastAPI:
     """The application; nothing is loaded before its lifespan begins.
 
     Args:
         settings: read from the environment if not given.
+        give_up: ends the process, when only a new one helps; without it, ``/healthz`` says so and no more.
     """
     chosen = settings if settings is not None else Settings()
     counted = Metrics()
@@ -56,14 +59,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _running(chosen, counted) as service:
+        async with _running(chosen, counted, give_up) as service:
             app.state.service = service
             yield
         if spans is not None:
-            await asyncio.to_thread(spans.shutdown)  # which sends what is left
+            await send_the_rest(spans, LAST_SECONDS)
 
     app = FastAPIOffline(
-        title="DeepEmotion", version=_version(), description=openapi.DESCRIPTION, lifespan=lifespan
+        title="DeepEmotion",
+        version=_version(),
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,  # to where the client's Host header says, and without TLS behind a proxy
     )
     app.state.metrics = counted  # the server counts what never reaches the application
     known = [
@@ -75,20 +82,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(route.router)
     for route in (predict, explain, batch):  # the first two also under a version, for those who build on it
         app.include_router(route.router, prefix="/v1", dependencies=known)
-    app.add_middleware(NoRoom)  # innermost: a refusal is recorded and traced as the route's own
+    app.add_middleware(PlainRequest)
+    app.add_middleware(NoRoom)  # a refusal is recorded and traced as the route's own
     if spans is not None:
         app.add_middleware(Tracing, provider=spans)
     page.install(app)
     problems.install(app)
     openapi.install(app)
+    app.add_middleware(LastAnswer)
+    security_headers.open_to(app, chosen.cors_origins)  # around the last answer, within the record
     app.add_middleware(RequestRecord, metrics=counted)
     app.add_middleware(UnreadBody)  # outside of the record: its lingering is not part of a request's time
-    security_headers.install(app, chosen.cors_origins)
+    app.add_middleware(security_headers.SecurityHeaders)
     return app
 
 
 @asynccontextmanager
-async def _running(settings: Settings, counted: Metrics) -> AsyncIterator[Service]:
+async def _running(
+    settings: Settings, counted: Metrics, give_up: Callable[[], None] | None
+) -> AsyncIterator[Service]:
     """The service between its start and its end."""
     try:
         devices = choose_devices(settings.device, settings.threads)
@@ -99,12 +111,15 @@ async def _running(settings: Settings, counted: Metrics) -> AsyncIterator[Servic
         raise
     service.engine.start(first)
     del first  # else it would outlive every reload
-    announcing = asyncio.create_task(_announce(service))
+    watching = [asyncio.create_task(_announce(service))]
+    if give_up is not None:
+        watching.append(asyncio.create_task(_give_up_beyond_repair(service.engine, give_up)))
     try:
         with _reloading_on_hangup(service.served):
             yield service
     finally:
-        announcing.cancel()
+        for task in watching:
+            task.cancel()
         # The server has waited for every request; what is still on a device, nobody waits for.
         await service.engine.drain(min(LAST_SECONDS, settings.drain_seconds))
         service.decoding.close()
@@ -121,6 +136,19 @@ async def _announce(service: Service) -> None:
     seconds = round(time.monotonic() - started, 2)
     fields = {"seconds": seconds, "sha256": answering.sha256, "predicts": answering.predicts}
     logger.info("ready", extra={"fields": fields})
+
+
+async def _give_up_beyond_repair(engine: Engine, give_up: Callable[[], None]) -> None:
+    """End the process when only a new one helps: who restarts it looks at its end, rarely at ``/healthz``."""
+    while True:
+        await asyncio.sleep(READY_POLL_SECONDS)
+        if not engine.beyond_repair:
+            continue
+        logger.error("beyond repair: devices hung or died too often; ending in %g s", SEEN_SECONDS)
+        await asyncio.sleep(SEEN_SECONDS)
+        if engine.beyond_repair:  # the last of many deaths may have been the last
+            give_up()
+            return
 
 
 @contextmanager

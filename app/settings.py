@@ -6,8 +6,12 @@ made once, by the command line or a test, and passed in.
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
+import os
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,8 +19,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app import tracing
 from app.picture import MAX_PIXELS
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MEBIBYTE = 1024 * 1024
 PILLOW_WARNS_ABOVE = 89_000_000  # pixels; Pillow's own ceiling (1 GiB / 4 / 3) is a little higher
+
+PREFIX = "DEEPEMOTION_"
+_COMPOSES_OWN = frozenset({"PUBLISH", "MEMORY", "GRACE", "NET"})
+"""Of the same prefix, and read by the compose files alone."""
+_LINKS = re.compile(r"SERVICE_(HOST|PORT)\w*|PORT_\d+_(TCP|UDP)\w*")
+"""What Kubernetes sets in every container beside a Service of the name deepemotion."""
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
@@ -24,7 +37,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """The choices for one process; frozen, so that nothing changes under a running request."""
 
-    model_config = SettingsConfigDict(env_prefix="DEEPEMOTION_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     checkpoint: Path = Field(
         default=Path("models/emotion6.pt"),
@@ -208,6 +221,18 @@ class Settings(BaseSettings):
         "SIGHUP remains",
     )
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, proxies: str) -> str:
+        for proxy in proxies.split(",") if proxies else ():
+            try:
+                ipaddress.ip_network(proxy.strip())
+            except ValueError as error:  # uvicorn would believe nobody, or with an asterisk everybody
+                raise ValueError(
+                    f"{error}; name a proxy by its address, as 10.0.0.5, or its network, as 10.0.0.0/8"
+                ) from error
+        return proxies
+
     @field_validator("traces")
     @classmethod
     def _tracing_is_installed(cls, traces: str | None) -> str | None:
@@ -226,3 +251,28 @@ class Settings(BaseSettings):
         if self.upload_memory_bytes < max(self.max_upload_bytes, self.max_batch_bytes):
             raise ValueError("upload_memory_bytes must be at least max_upload_bytes and max_batch_bytes")
         return self
+
+    @model_validator(mode="after")
+    def _no_variable_is_misspelt(self) -> Self:
+        # What is not read cannot protect: DEEPEMOTION_KEY_FILE would let everybody in.
+        if unknown := unknown_variables(os.environ):
+            raise ValueError("; ".join(unknown))
+        return self
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """What is wrong with each variable that begins like a setting and is none.
+
+    Args:
+        environment: names of variables; as pydantic reads them, upper and lower case are alike.
+    """
+    names = [name for name in environment if name.upper().startswith(PREFIX)]
+    known = [f"{PREFIX}{field.upper()}" for field in Settings.model_fields]
+    complaints = []
+    for name in sorted(names):
+        own = name.upper().removeprefix(PREFIX)
+        if name.upper() in known or own in _COMPOSES_OWN or _LINKS.fullmatch(own):
+            continue
+        meant = difflib.get_close_matches(name.upper(), known, n=1)
+        complaints.append(f"{name} is no setting" + (f": is {meant[0]} meant?" if meant else ""))
+    return complaints

@@ -7,6 +7,9 @@ and because a span must tell nothing of a picture or of who sent it.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +29,8 @@ UNTRACED = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2
 """Asked every few seconds by machines, with nothing to learn from."""
 FIRST_ERROR = 500
 _NANO = 1_000_000_000
+
+log = logging.getLogger(__name__)
 
 _tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 
@@ -49,9 +54,19 @@ def sending_to(endpoint: str) -> TracerProvider:
 
     name = Resource.create().attributes[SERVICE_NAME]  # of OTEL_SERVICE_NAME, if anybody has set it
     named = {SERVICE_NAME: "deepemotion"} if str(name).startswith("unknown_service") else {}
-    provider = TracerProvider(resource=Resource.create(named))
+    provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)  # `send_the_rest` does
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
     return provider
+
+
+async def send_the_rest(spans: TracerProvider, seconds: float) -> None:
+    """Send what is left, for so long at most: a collector that does not answer must not hold up the end."""
+    # A thread that nothing waits for, as the end of an executor's would be.
+    sending = threading.Thread(target=spans.shutdown, name="last-traces", daemon=True)
+    sending.start()
+    await asyncio.to_thread(sending.join, seconds)
+    if sending.is_alive():
+        log.warning("the last traces could not be sent within %g s", seconds)
 
 
 @contextmanager

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from app.api.problems import answer_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +53,15 @@ READABLE = (
     "X-DeepEmotion-Settings",
 )
 """Headers of answers that the pages of `Settings.cors_origins` may read."""
+TAKEN = (
+    "Authorization",
+    "Content-Type",
+    "Inference-Header-Content-Length",
+    "X-DeepEmotion-Timeout",
+    "X-Request-ID",
+)
+"""Headers of requests that they may send."""
+_OF_CORS = (b"access-control-", b"vary")
 
 
 class SecurityHeaders:
@@ -79,14 +93,35 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
-def install(app: FastAPI, origins: Sequence[str]) -> None:
-    """Have every answer carry them, and let pages of these origins ask and read."""
+class Cors(CORSMiddleware):
+    """Starlette's, but what it refuses is told as every other refusal is."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """What a browser is told that asks whether a page may ask."""
+        answer = super().preflight_response(request_headers)
+        return answer if answer.status_code == HTTPStatus.OK else _Refused(answer)
+
+
+class _Refused(Response):
+    """In the form that the request's path has, which is known when it is sent."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__(status_code=HTTPStatus.FORBIDDEN)
+        self._kept = [header for header in answer.raw_headers if header[0].startswith(_OF_CORS)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = answer_to(HTTPException(self.status_code), scope, scope["state"]["request_id"])
+        refusal.raw_headers += self._kept
+        await refusal(scope, receive, send)
+
+
+def open_to(app: FastAPI, origins: Sequence[str]) -> None:
+    """Let pages of these origins ask and read."""
     if origins:
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=list(origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-DeepEmotion-Timeout", "X-Request-ID"],
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=list(TAKEN),
             expose_headers=list(READABLE),
         )
-    app.add_middleware(SecurityHeaders)

@@ -1,4 +1,4 @@
-"""What every request passes through, as plain ASGI: its id, its log line, and the end of its body.
+"""What every request passes through, as plain ASGI: its id, its log line, and both its ends.
 
 Starlette's ``BaseHTTPMiddleware`` is not used because it hides from a route that its client has left.
 """
@@ -14,6 +14,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 
 from app.api.problems import answer_to
 from app.engine import EngineStopped
@@ -29,14 +30,16 @@ LINGER_SECONDS = 2.0
 SHORT_BODY = 1024 * 1024
 SOON_SECONDS = 0.01
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+ID_PATTERN = "[A-Za-z0-9._-]{1,64}"
+"""What a client's own id may be."""
+_ID = re.compile(ID_PATTERN)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class RequestRecord:
-    """Names each request, logs and counts it when it ends, and answers what nothing else answered.
+    """Names each request, and logs and counts it when it ends.
 
-    The client's own ``X-Request-ID`` is kept when it is short and harmless. An error that no handler knows
-    becomes a problem here, so that it too carries the id and nothing of our inside.
+    The client's own ``X-Request-ID`` is kept when it is short and harmless.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -62,16 +65,6 @@ class RequestRecord:
 
         try:
             await self.app(scope, receive, send_with_id)
-        except asyncio.CancelledError:  # by the server alone, when what was accepted outlasts the drain
-            if status is not None:
-                raise
-            error = EngineStopped("the service is stopping")
-            await answer_to(error, scope, request_id)(scope, receive, send_with_id)
-        except Exception as error:
-            log_failure(error, request_id)
-            if status is not None:
-                raise  # the answer has begun: only the server can still cut it short
-            await answer_to(error, scope, request_id)(scope, receive, send_with_id)
         finally:
             self._record(scope, status, time.monotonic() - started)
 
@@ -81,6 +74,84 @@ class RequestRecord:
         method = scope["method"] if scope["method"] in _METHODS else "other"  # else a client could add series
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
+
+
+class LastAnswer:
+    """Answers what nothing else answered.
+
+    An error that no handler knows becomes a problem here, within what adds headers to every answer, so that
+    it too carries them and the request's id, and nothing of our inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; anything else passes unseen."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id: str = scope["state"]["request_id"]
+        begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except asyncio.CancelledError:  # by the server alone, when what was accepted outlasts the drain
+            if begun:
+                raise
+            error = EngineStopped("the service is stopping")
+            await answer_to(error, scope, request_id)(scope, receive, send)
+        except Exception as error:
+            log_failure(error, request_id)
+            if begun:
+                raise  # the answer has begun: only the server can still cut it short
+            await answer_to(error, scope, request_id)(scope, receive, send)
+
+
+class PlainRequest:
+    """Understands a request's first line as HTTP has it, which the routes do not.
+
+    HEAD is GET without the body (RFC 9110, 9.3.2). And no path has control characters: the end of a route's
+    pattern matches before a newline too, so ``/metrics%0A`` would pass a proxy that keeps ``/metrics``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; anything else passes unseen."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif _CONTROL.search(scope["path"]):
+            unknown = answer_to(HTTPException(404), scope, scope["state"]["request_id"])
+            await unknown(scope, receive, send)
+        elif scope["method"] == "HEAD":
+            await self._answer_head(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _answer_head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = {**scope, "method": "GET"}
+        head: Message | None = None
+
+        async def send_head(message: Message) -> None:
+            # Only once the whole answer is there: to the client the head is all of it, and the next request
+            # may come behind it at once.
+            nonlocal head
+            if message["type"] == "http.response.start":
+                head = message
+            elif head is not None and not message.get("more_body", False):
+                if "route" in asked:
+                    scope["route"] = asked["route"]  # which the log and the metrics name
+                await send(head)
+                await send({**message, "body": b""})
+
+        await self.app(asked, receive, send_head)
 
 
 class UnreadBody:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.openapi.utils import get_openapi
 
 from app.api.examples import ANSWERS
+from app.api.middleware import ID_PATTERN
 from app.api.schemas import ExplanationResponse, PredictionResponse, Problem
 from app.api.tensors import InferRequest
 from app.api.upload import FIELD
@@ -19,7 +20,7 @@ Which emotions a picture evokes in the people who look at it, and which parts of
 
 Send one JPEG, PNG or WebP picture, either in the field `file` of a multipart form or as the body itself.
 Every error is an `application/problem+json` (RFC 9457) that says what you can do. Every answer carries
-`X-Request-ID`; send your own and it is kept.
+`X-Request-ID`; send your own, of 1 to 64 letters, digits, `.`, `_` or `-`, and it is kept.
 """
 
 
@@ -77,7 +78,10 @@ PICTURES_BODY: dict[str, Any] = {
 }
 
 REQUEST_ID_HEADER: dict[str, Any] = {
-    "X-Request-ID": {"description": "the client's own, or a new one", "schema": {"type": "string"}}
+    "X-Request-ID": {
+        "description": f"the client's own if it is `{ID_PATTERN}`, else a new one",
+        "schema": {"type": "string"},
+    }
 }
 TIMING_HEADER: dict[str, Any] = {
     "Server-Timing": {

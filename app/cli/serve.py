@@ -2,9 +2,7 @@
 
 import gc
 import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -31,33 +29,19 @@ def serve(
     import uvicorn
 
     from app import telemetry
-    from app.connection import connection_class, proxy_options
     from app.main import create_app
+    from app.server import Ending, server_options
 
     telemetry.configure(settings.log_level)
-    # uvicorn finishes what was accepted and then raises the signal again; the default handler would turn
-    # that orderly end into a death by signal.
-    signal.signal(signal.SIGTERM, _leave)
+    ending = Ending(settings)
+    signal.signal(signal.SIGTERM, ending.leave)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a checkpoint that it can reload
-    app = create_app(settings)
+    app = create_app(settings, give_up=ending.give_up)
     # What was imported stays, torch's 200,000 objects above all. Each full collection would look at them all,
     # while no request is read or answered, and find nothing.
     gc.collect()
     gc.freeze()
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http=connection_class(settings, app.state.metrics),
-        ws="none",
-        log_config=None,
-        log_level=settings.log_level,
-        access_log=False,  # the service writes its own line for each request
-        server_header=False,
-        **proxy_options(settings),
-        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
-    )
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
+    try:
+        uvicorn.run(app, **server_options(settings, app.state.metrics))
+    finally:
+        ending.fail_if_given_up()

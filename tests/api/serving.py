@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 import httpx
 import uvicorn
 
-from app.connection import connection_class, proxy_options
 from app.main import create_app
+from app.server import server_options
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
-
-    from app.settings import Settings
 
 PATIENCE = 30.0
 """Seconds to wait for what takes milliseconds on an idle machine."""
@@ -37,13 +36,9 @@ def wait_until(condition: object, *, seconds: float = PATIENCE) -> None:
 def serving(
     app: FastAPI, settings: Settings | None = None, *, wait_for_warmth: bool = True
 ) -> Iterator[httpx.Client]:
-    """Run an application under uvicorn and yield a client of it; with settings, within their limits."""
-    http = connection_class(settings, app.state.metrics) if settings is not None else "httptools"
-    proxies = proxy_options(settings) if settings is not None else {}
-    config = uvicorn.Config(
-        app, port=0, http=http, log_config=None, access_log=False, timeout_graceful_shutdown=5, **proxies
-    )
-    server = uvicorn.Server(config)
+    """Run an application as the service is run, with these settings' limits or the default ones."""
+    options = server_options(settings or Settings(), app.state.metrics)
+    server = uvicorn.Server(uvicorn.Config(app, **options | {"port": 0, "timeout_graceful_shutdown": 5}))
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:

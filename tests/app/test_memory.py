@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,6 +56,8 @@ def test_a_system_that_does_not_say(tmp_path: Path) -> None:
     assert available_memory(tmp_path / "none", tmp_path / "none", tmp_path / "none") is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing else says")
 def test_this_system_has_some() -> None:
     available = available_memory()
-    assert available is None or available > 0
+    assert available is not None
+    assert available > 0

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from app.settings import PILLOW_WARNS_ABOVE, Settings
+from app.settings import PILLOW_WARNS_ABOVE, Settings, unknown_variables
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +78,50 @@ def test_what_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, name: str,
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(ValidationError, match="max_pixel"):
         Settings(max_pixel=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DEEPEMOTION_KEY_FILE", "DEEPEMOTION_KEYS_FILE"),
+        ("DEEPEMOTION_MAX_PIXEL", "DEEPEMOTION_MAX_PIXELS"),
+        ("deepemotion_adminkey", "DEEPEMOTION_ADMIN_KEY"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_and_the_nearest_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "")
+    with pytest.raises(ValidationError, match=f"{name} is no setting: is {meant} meant[?]"):
+        Settings()
+
+
+def test_a_variable_that_is_like_no_setting_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPEMOTION_XYZZY", "1")
+    with pytest.raises(ValidationError, match="DEEPEMOTION_XYZZY is no setting"):
+        Settings()
+
+
+def test_what_others_read_of_the_same_prefix_is_passed_over() -> None:
+    of_compose = {
+        name
+        for file in ("docker-compose.yml", "deploy/nginx/docker-compose.yml")
+        for name in re.findall(r"\$\{(DEEPEMOTION_\w+)", (ROOT / file).read_text("utf-8"))
+    }
+    assert of_compose > {"DEEPEMOTION_MEMORY", "DEEPEMOTION_NET"}
+    of_kubernetes = [
+        f"DEEPEMOTION_{what}"
+        for what in ("SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8000_TCP", "PORT_8000_TCP_ADDR")
+    ]
+    assert unknown_variables([*of_compose, *of_kubernetes, "PATH", "_DEEPEMOTION_COMPLETE"]) == []
+
+
+@pytest.mark.parametrize("proxies", ["", "10.0.0.5", "10.0.0.0/8, 192.0.2.1", "2001:db8::/32,::1"])
+def test_proxies(proxies: str) -> None:
+    assert Settings(trusted_proxies=proxies).trusted_proxies == proxies
+
+
+@pytest.mark.parametrize("proxies", ["*", "nginx", "10.0.0.1/8", "10.0.0.5,", "10.0.0.5;10.0.0.6", " "])
+def test_a_proxy_is_an_address_or_a_network(proxies: str) -> None:
+    with pytest.raises(ValidationError, match="name a proxy by its address"):
+        Settings(trusted_proxies=proxies)
