@@ -17,13 +17,20 @@ TITLE = "# Results\n\nWritten by the commands that each section names; `README.m
 
 
 def replace_section(name: str, text: str, path: Path = RESULTS) -> None:
-    """Put a section in the place of the one of its name, or at the end; all others are left as they are."""
+    """Put a section in the place of the one of its name, or at the end; all others are left as they are.
+
+    Raises:
+        ValueError: one of the section's two marks is missing, or they are in the wrong order, so nobody can
+            tell where it ends.
+    """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     section = f"{begin}\n{text.strip()}\n{end}\n"
     old = path.read_text("utf-8") if path.is_file() else TITLE
     before, found, rest = old.partition(begin)
-    after = rest.partition(f"{end}\n")[2]
-    new = before + section + after if found else f"{old.rstrip()}\n\n{section}"
+    _, ended, after = rest.partition(end)
+    if bool(found) != bool(ended) or end in before:
+        raise ValueError(f"{path}: the marks {begin} and {end} are not a pair")
+    new = before + section + after.removeprefix("\n") if found else f"{old.rstrip()}\n\n{section}"
     path.write_text(new, "utf-8")
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
 
-if TYPE_CHECKING:
-    from bench.servers import Server
-
 QUIET_SECONDS = 60.0
+
+
+class Tells(Protocol):
+    """A running service."""
+
+    def fetch(self, path: str) -> bytes | None:
+        """What it answers, or None if it does not."""
 
 
 class Scrape:
     """All samples of one moment."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Tells) -> None:
         text = server.fetch("/metrics")
         if text is None:
             raise RuntimeError("the service does not answer /metrics")
@@ -27,11 +31,19 @@ class Scrape:
         }
 
     def value(self, name: str, **labels: str) -> float:
-        """Of ``deepemotion_<name>`` with these labels; 0 if nothing has been counted yet."""
-        return self._samples.get((f"deepemotion_{name}", frozenset(labels.items())), 0.0)
+        """Of ``deepemotion_<name>`` with these labels.
+
+        Raises:
+            RuntimeError: the service does not tell it. All that is asked here begins at 0, and a changed
+                name must not be taken for what never happened.
+        """
+        found = self._samples.get((f"deepemotion_{name}", frozenset(labels.items())))
+        if found is None:
+            raise RuntimeError(f"/metrics does not tell deepemotion_{name} of {labels}")
+        return found
 
 
-def wait_until_quiet(server: Server) -> Scrape:
+def wait_until_quiet(server: Tells) -> Scrape:
     """Until nothing waits or runs any more; returns what the service says then."""
     end = time.monotonic() + QUIET_SECONDS
     before = Scrape(server)

@@ -7,12 +7,18 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Self
+
+import httpx
 
 from tests.api.serving import PATIENCE, wait_until
 
 
 class Process:
-    """``python -m app serve`` in a process of its own, and its log."""
+    """``python -m app serve`` in a process of its own, and its log; killed where the block of a `with` ends.
+
+    A test that fails must leave neither a process behind nor a thread that waits for its log for ever.
+    """
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         self.process = subprocess.Popen(
@@ -23,8 +29,16 @@ class Process:
             text=True,
         )
         self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.end()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -48,8 +62,16 @@ class Process:
         wait_until(listening)
         return found[0]
 
+    def ready(self) -> str:
+        """Where it listens, once it answers."""
+        url = self.url()
+        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+            wait_until(lambda: client.get("/readyz").is_success)
+        return url
+
     def end(self) -> int:
-        """The exit status."""
+        """The exit status, and the whole log from then on."""
         status = self.process.wait(PATIENCE)
-        self._reader.join()
+        self._reader.join(PATIENCE)
+        assert not self._reader.is_alive(), "somebody else holds the log open"
         return status

@@ -9,6 +9,7 @@ from PIL import Image
 
 from app.api.schemas import BatchResponse
 from tests.api.serving import service, slug
+from tests.api.test_inference_protocol import INFER, image
 from tests.api.test_metrics import samples
 from tests.pictures import BLUE, GREEN, RED, encoded, noise, plain
 from tests.tiny import write_checkpoint
@@ -103,6 +104,24 @@ def test_limits(base_settings: Settings) -> None:
         assert "more than 3 files" in response.json()["detail"]
         response = client.post(PATH, files=form(encoded(noise((64, 64)))))
         assert (response.status_code, slug(response)) == (413, "body-too-large")
+
+
+@pytest.mark.parametrize("seconds", [0.2, 60.0])
+def test_many_pictures_have_a_time_of_their_own(
+    base_settings: Settings, slow_checkpoint: Path, seconds: float
+) -> None:
+    """A batch takes a third of a second."""
+    limits = {"checkpoint": slow_checkpoint, "batch_seconds": seconds, "predict_seconds": 60.2 - seconds}
+    with service(base_settings.model_copy(update=limits)) as client:
+        many = client.post(PATH, files=form(plain()))
+        inferred = client.post(INFER, json=image(plain()))
+        if seconds < 1:
+            assert emotions(many) == ["deadline-passed"]
+            assert inferred.status_code == 504
+            assert client.post("/predict", content=plain()).status_code == 200
+        else:
+            assert emotions(many) == ["anger"]
+            assert inferred.status_code == 200
 
 
 def test_a_long_form_holds_few_places_at_once(base_settings: Settings) -> None:

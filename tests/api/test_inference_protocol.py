@@ -79,6 +79,13 @@ def test_pixels_nested_or_flat(client: httpx.Client, nested: bool) -> None:
     assert found["label"]["data"] == ["anger", "sadness"]
 
 
+def test_a_client_says_how_long_it_waits(client: httpx.Client, crowded: httpx.Client) -> None:
+    assert client.post(INFER, json=image(plain()), headers={"X-DeepEmotion-Timeout": "5"}).status_code == 200
+    response = crowded.post(INFER, json=image(plain()), headers={"X-DeepEmotion-Timeout": "0.01"})
+    assert "deadline" in refusal(response, 504)
+    refusal(client.post(INFER, json=image(plain()), headers={"X-DeepEmotion-Timeout": "never"}), 422)
+
+
 def test_no_id_is_sent_back_where_none_was_sent(client: httpx.Client) -> None:
     assert "id" not in client.post(INFER, json=image(plain())).json()
 

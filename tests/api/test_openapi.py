@@ -4,22 +4,30 @@ import difflib
 import json
 import re
 import runpy
+import zipfile
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import app.card
 from app.api import protocol_answers, schemas
 from app.api.errors import TABLE
+from app.api.outputs import outputs
 from app.api.problems import MEDIA_TYPE
+from app.api.refusals import BadInference, UnknownEmotion
 from app.api.schemas import ExplanationResponse, ModelResponse, PredictionResponse, Problem
+from app.api.tensors import MOST_VALUES, read
+from app.card import Card
+from app.checkpoint import CARD_FILE
 from app.distribution import described
 
 if TYPE_CHECKING:
     import httpx
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +121,29 @@ def test_the_page_tells_of_what_there_is(schema: dict[str, Any]) -> None:
     assert (DOCS / "api.md").read_text("utf-8") == page, "run python docs/write_openapi.py"
     for kind in TABLE.values():
         assert f"| {kind.status} | `{kind.slug}` |" in page
+    assert "`bad-request` (400)" in page  # of what never becomes a request, so no route has it
+
+
+def test_the_page_tells_of_every_field_and_limit(schema: dict[str, Any]) -> None:
+    page = runpy.run_path(str(DOCS / "write_openapi.py"))["page"](schema)
+    tables = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", page, re.MULTILINE | re.DOTALL))
+    assert {"PredictionResponse", "OnePicture", "RegionBox", "RawMap", "Problem"} <= set(tables)
+    for name, table in tables.items():
+        described = schema["components"]["schemas"][name]["properties"]
+        rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.*) \|$", table, re.MULTILINE)
+        assert [field for field, _, _ in rows] == list(described)
+        assert hasattr(app.card, name) or all(about for _, _, about in rows), name
+    for setting, told in {
+        "MAX_UPLOAD_BYTES": "20 MiB",
+        "MAX_BATCH_BYTES": "128 MiB",
+        "MAX_FILES": "32",
+        "MAX_PIXELS": "50,000,000",
+        "UPLOAD_SECONDS": "30 s",
+        "PREDICT_SECONDS": "10 s",
+        "BATCH_SECONDS": "60 s",
+        "EXPLAIN_SECONDS": "120 s",
+    }.items():
+        assert f"| {told} | `DEEPEMOTION_{setting}` |" in page
 
 
 def test_every_answer_has_an_example_of_its_shape(schema: dict[str, Any]) -> None:
@@ -151,6 +182,54 @@ def test_the_examples_of_predictions_add_up(schema: dict[str, Any]) -> None:
                 assert value[name] == expected
 
 
+@pytest.fixture(scope="module")
+def shipped() -> Card:
+    """The card of the checkpoint that is shipped."""
+    with zipfile.ZipFile(ROOT / "models" / "emotion6.pt") as file:
+        (name,) = (each for each in file.namelist() if each.endswith(f"/{CARD_FILE}"))
+        return Card.model_validate_json(file.read(name))
+
+
+def test_the_examples_are_of_the_shipped_checkpoint_s_shape(schema: dict[str, Any], shipped: Card) -> None:
+    (of_model,) = content_of(schema, "/v1/model", "get").values()
+    card = ModelResponse.model_validate(of_model["value"]).card
+    for name in ("name", "labels", "input_size", "target", "valence_scale"):
+        assert getattr(card, name) == getattr(shipped, name)
+    assert card.valence == pytest.approx(shipped.valence, abs=0.1)
+    assert card.abstain is not None
+    assert shipped.abstain is not None
+    assert card.abstain.novelty == pytest.approx(shipped.abstain.novelty, rel=0.2)
+    assert card.abstain.entropy == pytest.approx(shipped.abstain.entropy, rel=0.1)
+    for example in content_of(schema, "/predict", "post").values():
+        assert tuple(example["value"]["distribution"]) == shipped.labels
+        assert example["value"]["model"] == {"name": card.name, "version": card.version} | {
+            "sha256": of_model["value"]["sha256"]
+        }
+    assert TABLE[UnknownEmotion].example.endswith(f": {', '.join(shipped.labels)}")
+
+
+def test_the_protocol_s_examples_can_be_sent_to_the_shipped_checkpoint(
+    schema: dict[str, Any], shipped: Card
+) -> None:
+    (metadata,) = content_of(schema, "/v2/models/{model_name}", "get").values()
+    assert metadata["value"]["outputs"] == outputs(shipped)
+    (answer,) = content_of(schema, "/v2/models/{model_name}/infer", "post").values()
+    assert [each["name"] for each in answer["value"]["outputs"]] == [
+        each["name"] for each in outputs(shipped)
+    ]
+    _, pixels = metadata["value"]["inputs"]
+    shape = [1, *pixels["shape"][1:]]
+    size = shape[1] * shape[2] * shape[3]
+    tensor = {"name": pixels["name"], "shape": shape, "datatype": pixels["datatype"]}
+    head = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": size}}]}).encode()
+    asked = read(head + bytes(size), len(head), shipped.input_size, 1)
+    assert asked.pixels is not None
+    assert f"shape [n, {', '.join(map(str, shape[1:]))}]" in TABLE[BadInference].example
+    assert MOST_VALUES // size == 13
+    told = schema["paths"]["/v2/models/{model_name}/infer"]["post"]["description"]
+    assert f"thirteen pictures of {shape[1]} x {shape[2]} " in " ".join(told.split())
+
+
 def content_of(schema: dict[str, Any], path: str, method: str) -> dict[str, Any]:
     """The examples of a route's answer."""
     content = schema["paths"][path][method]["responses"]["200"]["content"]["application/json"]
@@ -162,7 +241,7 @@ def test_the_protocols_errors_are_shown_as_they_come(client: httpx.Client, schem
     responses = schema["paths"]["/v2/models/{model_name}"]["get"]["responses"]
     shown = responses["404"]["content"]["application/json"]["examples"]["unknown-model"]["value"]["error"]
     came = client.get("/v2/models/other").json()["error"]
-    assert came == shown.replace("emotion6, version 1", "tiny, version 0.0.1")
+    assert came == shown.replace("emotion6, version 4", "tiny, version 0.0.1")
 
 
 def test_the_example_of_an_answer_is_one(schema: dict[str, Any]) -> None:

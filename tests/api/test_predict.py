@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
 from app.api.schemas import PredictionResponse
 from app.checkpoint import sha256_of
-from tests.api.serving import slug
+from app.picture import decode
+from tests.api.serving import service, slug, wait_until
+from tests.api.test_inference_protocol import INFER, image
 from tests.pictures import BLUE, GREEN, RED, encoded, plain
 from tests.tiny import LABELS
 
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
+
+    from app.picture import Picture
+    from app.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,49 @@ def test_the_right_emotion(
     assert list(answer.distribution) == list(LABELS)
     assert sum(answer.distribution.values()) == pytest.approx(1)
     assert answer.image.model_dump() == {"width": 64, "height": 48, "format": file_format}
+
+
+def test_how_large_a_picture_may_be_is_the_operator_s_choice(base_settings: Settings) -> None:
+    fits, is_larger = (plain(RED, (60, side)) for side in (50, 51))
+    with service(base_settings.model_copy(update={"max_pixels": 60 * 50})) as client:
+        for path in ("/predict", "/explain"):
+            assert client.post(path, content=fits).status_code == 200
+            refused = client.post(path, content=is_larger)
+            assert (refused.status_code, slug(refused)) == (413, "too-many-pixels")
+            assert "3,000" in refused.json()["detail"]
+        files = [("file", fits), ("file", is_larger)]
+        fitting, larger = client.post("/v1/predict/batch", files=files).json()["results"]
+        assert fitting["dominant"]["emotion"] == "anger"
+        assert larger["problem"]["status"] == 413
+        assert client.post(INFER, json=image(fits)).status_code == 200
+        assert client.post(INFER, json=image(is_larger)).status_code == 413
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_as_many_pictures_are_decoded_at_once_as_the_operator_says(
+    base_settings: Settings, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """Each may take much memory."""
+    under_way: list[None] = []
+    most = 0
+
+    def slowly(data: bytes, **options: Any) -> Picture:
+        nonlocal most
+        under_way.append(None)
+        wait_until(lambda: max(most, len(under_way)) >= threads)
+        time.sleep(0.05)  # for one too many to begin
+        most = max(most, len(under_way))
+        under_way.pop()
+        return decode(data, **options)
+
+    monkeypatch.setattr("app.api.intake.decode", slowly)
+    with (
+        service(base_settings.model_copy(update={"decode_threads": threads})) as client,
+        ThreadPoolExecutor(2 * threads) as pool,
+    ):
+        asked = [pool.submit(client.post, "/predict", content=plain()) for _ in range(2 * threads)]
+        assert {each.result().status_code for each in asked} == {200}
+    assert most == threads
 
 
 def test_both_ways_of_sending_give_the_same(client: httpx.Client) -> None:

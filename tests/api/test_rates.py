@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
 from app.api import rates
-from app.api.rates import EXPLANATION, MOST_CLIENTS, Buckets
+from app.api.rates import EXPLANATION, MOST_CLIENTS, PREDICTION, Buckets
 from app.api.refusals import TooOften
 from app.explain.presets import PRESETS
 from app.keys import line_of, new_key
 from app.settings import Settings
-from tests.api.serving import service, slug
+from tests.api.serving import PATIENCE, service, slug
+from tests.api.test_inference_protocol import INFER, image
 from tests.pictures import plain
+from tests.tiny import LABELS, SIDE
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+RATE = 0.001
+"""Units a second: hardly any, so that what a bucket holds is what was taken from it."""
 
 
 class Clock:
@@ -86,6 +95,64 @@ def test_the_memory_of_all_buckets_is_bounded() -> None:
 def test_an_explanation_costs_the_work_it_takes() -> None:
     assert set(EXPLANATION) == set(PRESETS)
     assert EXPLANATION["thorough"] / EXPLANATION["quick"] == pytest.approx(16 / 5, rel=0.05)
+
+
+def test_the_price_is_told_as_it_is() -> None:
+    told = f"a quick explanation {EXPLANATION['quick']}."
+    assert told in (ROOT / "docs" / "operations.md").read_text("utf-8").replace("\n", " ")
+    setting = Settings.model_fields["rate_units"].description or ""
+    assert f"{PREDICTION} for a prediction, {EXPLANATION['quick']} for a quick explanation" in setting
+
+
+def pixels(count: int) -> dict[str, object]:
+    """So many black pictures, as numbers."""
+    shape = [count, SIDE, SIDE, 3]
+    data = [0] * math.prod(shape)
+    return {"inputs": [{"name": "pixels", "shape": shape, "datatype": "UINT8", "data": data}]}
+
+
+QUICK, THOROUGH = EXPLANATION["quick"], EXPLANATION["thorough"]
+PRICES: dict[str, tuple[int, str, dict[str, Any]]] = {
+    "predict": (1, "/predict", {"content": plain()}),
+    "quick": (QUICK, "/explain", {"content": plain()}),
+    "thorough": (THOROUGH, "/explain", {"content": plain(), "params": {"quality": "thorough"}}),
+    "pair": (QUICK, "/explain", {"content": plain(), "params": {"view": "pair"}}),
+    "sheet": (len(LABELS) * QUICK, "/explain", {"content": plain(), "params": {"view": "sheet"}}),
+    "thorough-sheet": (
+        len(LABELS) * THOROUGH,
+        "/explain",
+        {"content": plain(), "params": {"quality": "thorough", "view": "sheet"}},
+    ),
+    "batch": (4, "/v1/predict/batch", {"files": [("file", plain())] * 4}),
+    "infer-files": (3, INFER, {"json": image(*[plain()] * 3)}),
+    "infer-pixels": (2, INFER, {"json": pixels(2)}),
+}
+"""Units, and what is asked for them."""
+
+
+@pytest.fixture(scope="module")
+def keyed(
+    base_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[httpx.Client, dict[str, str]]]:
+    """A client of a service in which each price has a key of its own, and so a bucket; it holds one unit."""
+    keys = {name: new_key() for name in PRICES}
+    file = tmp_path_factory.mktemp("keys") / "keys"
+    file.write_text("\n".join(line_of(name, key) for name, key in keys.items()), "utf-8")
+    with service(limited(base_settings, keys_file=file, rate_units=RATE, rate_burst=1)) as client:
+        yield client, keys
+
+
+@pytest.mark.parametrize("asked", PRICES)
+def test_who_asks_much_waits_long(keyed: tuple[httpx.Client, dict[str, str]], asked: str) -> None:
+    client, keys = keyed
+    units, path, request = PRICES[asked]
+    headers = {"Authorization": f"Bearer {keys[asked]}"}
+    with httpx.Client(base_url=client.base_url, headers=headers, timeout=PATIENCE) as asking:
+        assert asking.post(path, **request).status_code == 200
+        refused = asking.post("/predict", content=plain())
+        assert (refused.status_code, slug(refused)) == (429, "too-often")
+        waiting = int(refused.headers["retry-after"]) * RATE  # until the bucket holds one unit again
+    assert waiting == pytest.approx(units, abs=0.5)  # some has flown in meanwhile
 
 
 def test_too_much_is_answered_429_with_the_time_to_wait(base_settings: Settings) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,7 +21,7 @@ from pydantic import ValidationError
 
 from app.main import create_app
 from app.settings import Settings
-from app.tracing import Tracing
+from app.tracing import Tracing, send_the_rest, sending_to
 from tests.api.process import Process
 from tests.api.serving import PATIENCE, serving, wait_until
 from tests.pictures import encoded, plain
@@ -175,18 +177,18 @@ class Collector(BaseHTTPRequestHandler):
 def test_they_are_sent_where_the_operator_says(checkpoint_path: Path) -> None:
     collector = HTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=collector.serve_forever, daemon=True).start()
-    served = Process(
-        DEEPEMOTION_CHECKPOINT=str(checkpoint_path),
-        DEEPEMOTION_DEVICE="cpu",
-        DEEPEMOTION_TRACES=f"http://127.0.0.1:{collector.server_port}/v1/traces",
-    )
+    where = {
+        "DEEPEMOTION_CHECKPOINT": str(checkpoint_path),
+        "DEEPEMOTION_DEVICE": "cpu",
+        "DEEPEMOTION_TRACES": f"http://127.0.0.1:{collector.server_port}/v1/traces",
+    }
     try:
-        with httpx.Client(base_url=served.url(), timeout=PATIENCE) as client:
-            wait_until(lambda: client.get("/readyz").is_success)
-            assert client.post("/predict", content=plain()).status_code == 200
+        with Process(**where) as served:
+            with httpx.Client(base_url=served.ready(), timeout=PATIENCE) as client:
+                assert client.post("/predict", content=plain()).status_code == 200
+            served.process.send_signal(signal.SIGTERM)
+            assert served.end() == 0
     finally:
-        served.process.send_signal(signal.SIGTERM)
-        assert served.end() == 0
         collector.shutdown()
         collector.server_close()
     assert {path for path, _ in Collector.got} == {"/v1/traces"}
@@ -201,3 +203,15 @@ def test_it_is_told_where_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) 
     Settings()
     with pytest.raises(ValidationError, match=r"pip install 'deepemotion\[tracing\]'"):
         Settings(traces="http://localhost:4318/v1/traces")
+
+
+def test_a_collector_that_does_not_answer_does_not_hold_up_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(
+        ("127.0.0.1", 0)
+    ) as mute:  # the kernel takes the connection, and nobody answers
+        spans = sending_to(f"http://127.0.0.1:{mute.getsockname()[1]}/v1/traces")
+        spans.get_tracer("test").start_span("last").end()
+        began = time.monotonic()
+        asyncio.run(send_the_rest(spans, 0.2))
+        assert time.monotonic() - began < 5  # the exporter itself waits for 10 s, and for 30 s in all
+    assert "could not be sent" in caplog.text

@@ -31,7 +31,7 @@ from tests.faults.saboteur import kill
 from tests.tiny import LABELS, SIDE, write_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from app.devices import Device
     from app.engine import Explanation, Prediction
@@ -48,11 +48,15 @@ class Asked:
     """An engine with its model, asked as the service asks it: with a place."""
 
     def __init__(
-        self, checkpoint: Checkpoint, limits: EngineLimits | None = None, devices: Sequence[Device] = (CPU,)
+        self,
+        checkpoint: Checkpoint,
+        limits: EngineLimits | None = None,
+        devices: Sequence[Device] = (CPU,),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model = Model((checkpoint,) * len(devices))
         self.metrics = Metrics()
-        self.engine = Engine(devices, limits or EngineLimits(), self.metrics)
+        self.engine = Engine(devices, limits or EngineLimits(), self.metrics, clock=clock)
 
     async def predict(self, pixels: Pixels, seconds: float = 30.0) -> Prediction:
         deadline = in_time(seconds)
@@ -75,9 +79,12 @@ class Asked:
 
 @asynccontextmanager
 async def running(
-    checkpoint: Checkpoint, limits: EngineLimits | None = None, devices: Sequence[Device] = (CPU,)
+    checkpoint: Checkpoint,
+    limits: EngineLimits | None = None,
+    devices: Sequence[Device] = (CPU,),
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Asked]:
-    asked = Asked(checkpoint, limits, devices)
+    asked = Asked(checkpoint, limits, devices, clock)
     asked.engine.start(asked.model)
     await asked.until_ready()
     yield asked
@@ -306,31 +313,53 @@ async def test_a_device_that_fails_at_everything_is_lost_and_no_picture_is_blame
         assert LABELS[(await asked.predict(RED)).probabilities.argmax()] == "anger"
 
 
+class Ahead:
+    """Monotonic, and as far ahead as the test says."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.seconds
+
+
 async def test_a_device_that_hangs_is_given_up_and_replaced(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The device is a lock that the test holds: an operation that does not come back."""
-    held = threading.Event()
+    held, hangs = threading.Event(), threading.Event()
+    limits, clock, patience = EngineLimits(), Ahead(), 3600.0
 
     class Hanging(torch.nn.Module):
         def forward(self, pictures: torch.Tensor) -> torch.Tensor:
             if bool((pictures.amin() > 254).item()):
+                hangs.set()
                 held.wait()
             return pictures.float().mean(dim=(2, 3)) / 64
 
     good = load(write_checkpoint(tmp_path_factory.mktemp("hang")), torch.device("cpu"))
     hanging = Checkpoint(Hanging(), good.card, good.sha256, good.device)  # type: ignore[arg-type]
     try:
-        async with running(hanging, EngineLimits(hang_seconds=0.3)) as asked:
-            lost = asyncio.create_task(asked.predict(WHITE))
-            await asyncio.sleep(0.05)
-            waiting = [asyncio.create_task(asked.predict(BLUE)) for _ in range(3)]
+        async with running(hanging, limits, clock=clock) as asked:
+
+            async def hung() -> asyncio.Task[Prediction]:
+                hangs.clear()
+                lost = asyncio.create_task(asked.predict(WHITE, patience))
+                assert await asyncio.to_thread(hangs.wait, 30)
+                return lost
+
+            lost = await hung()
+            waiting = [asyncio.create_task(asked.predict(BLUE, patience)) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert asked.counted("queue_length", kind="prediction") == 3
+            clock.seconds += limits.hang_seconds
             with pytest.raises(DeviceLost):
                 await lost
             assert [LABELS[(await task).probabilities.argmax()] for task in waiting] == ["sadness"] * 3
             assert asked.counted("worker_restarts_total", reason="hung") == 1
             assert not asked.engine.beyond_repair
             for _ in range(2):
+                lost = await hung()
+                clock.seconds += limits.hang_seconds
                 with pytest.raises(DeviceLost):
-                    await asked.predict(WHITE)
+                    await lost
                 await asked.until_ready()
             assert asked.engine.beyond_repair
     finally:
