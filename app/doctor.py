@@ -160,7 +160,7 @@ def _checkpoint(settings: Settings) -> tuple[Loaded | None, Check]:
     try:
         loaded = load(settings)
     except CheckpointError as error:
-        change = "set DEEPEMOTION_CHECKPOINT to a checkpoint that SHA256SUMS beside it lists"
+        change = "set DEEPEMOTION_CHECKPOINT to the path of a checkpoint that SHA256SUMS beside it lists"
         return None, Check("checkpoint", State.FAIL, str(error), change)
     card = loaded.model.card
     found = (

@@ -5,7 +5,8 @@
 FOLDER holds Emotion6 (``labels.csv`` beside ``images``). Only pictures that the checkpoint's training kept
 apart are explained. Each picture's figures are appended to a log as soon as they are there, and what a log
 has already is not measured again: a run may be cut at any time, go on with more pictures or methods, and be
-one of several at once with a log each (``--skip``). ``--report`` measures nothing: it writes the section of
+one of several at once with a log each (``--skip``). A log of another checkpoint, number of points or seed is
+neither gone on with nor reported. ``--report`` measures nothing: it writes the section of
 ``RESULTS.md`` from the logs. Captum and pytorch-grad-cam are needed for their own methods only; ``--methods``
 leaves them out.
 """
@@ -35,14 +36,19 @@ from bench.explanations.twin import randomised, twin
 from bench.report import progress, replace_section
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from app.checkpoint import Checkpoint
     from bench.explanations.subjects import Subject
     from training.inception import EmotionInception
 
 CHECKPOINT = Path("models/emotion6.pt")
 _CPU = torch.device("cpu")
 _SETTINGS = {"dream": QUICK, "dream-thorough": THOROUGH}
+
+
+class OtherLog(Exception):
+    """A log that was measured in another way; the message says in which."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -59,8 +65,9 @@ def main(words: Sequence[str] | None = None) -> int:
     torch.set_num_threads(chosen.threads)
     checkpoint = load(chosen.checkpoint, _CPU)
     if chosen.report:
-        name = f"{checkpoint.card.name} {checkpoint.card.version}"
-        section = report(list(read(chosen.report).values()), name)
+        records = list(read(chosen.report).values())
+        check(records, measured_how(checkpoint, chosen))
+        section = report(records, f"{checkpoint.card.name} {checkpoint.card.version}", chosen.points)
         replace_section("explanations", section)
         print(section)
         return 0
@@ -69,13 +76,16 @@ def main(words: Sequence[str] | None = None) -> int:
     python = twin(checkpoint)
     strange = randomised(python, chosen.seed)
     known = read([chosen.log])
+    check(known.values(), measured_how(checkpoint, chosen))
     subjects = held_out(chosen.data, checkpoint, count=chosen.pictures, skip=chosen.skip, seed=chosen.seed)
     for number, subject in enumerate(subjects, chosen.skip):
         missing = _missing(known.get(subject.name, {}), number, chosen)
         if not missing:
             continue
         asked = Explained(subject.pixels, subject.emotion, checkpoint, python, seed=number)
-        record = _measured(subject, asked, chosen, missing=missing, strange=strange)
+        record = measured_how(checkpoint, chosen) | _measured(
+            subject, asked, chosen, missing=missing, strange=strange
+        )
         with chosen.log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
         progress(f"picture {number}: {subject.name}")
@@ -149,12 +159,30 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     return chosen
 
 
+def measured_how(checkpoint: Checkpoint, chosen: argparse.Namespace) -> dict[str, str | int]:
+    """What figures have to have in common to stand in one table."""
+    return {"checkpoint": checkpoint.sha256, "points": chosen.points, "seed": chosen.seed}
+
+
+def check(records: Iterable[Mapping[str, Any]], wanted: Mapping[str, str | int]) -> None:
+    """Raises OtherLog if any of the records was measured in another way."""
+    for record in records:
+        for what, value in wanted.items():
+            if record.get(what) != value:
+                found = record.get(what, "of an unknown one")
+                raise OtherLog(
+                    f"{record['picture']} was measured with {what} {found}, and not {value}; give that one, "
+                    "or measure anew into another --log"
+                )
+
+
 def read(logs: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """What was measured, by picture; what several lines say of one is put together."""
     known: dict[str, dict[str, Any]] = {}
     for line in (line for log in logs if log.exists() for line in log.read_text("utf-8").splitlines()):
         record = json.loads(line)
         old = known.setdefault(record["picture"], record)
+        check([record], {what: old[what] for what in ("checkpoint", "points", "seed") if what in old})
         for name, figures in record["methods"].items():
             old["methods"][name] = old["methods"].get(name, {}) | figures
         old["soundness"] |= record["soundness"]
@@ -164,5 +192,7 @@ def read(logs: Sequence[Path]) -> dict[str, dict[str, Any]]:
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except OtherLog as error:
+        sys.exit(str(error))
     except PeerMissing as error:
         sys.exit(f"{error}\nor leave out its methods with --methods, and ROAD with --road-pictures 0")

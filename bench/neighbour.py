@@ -3,8 +3,9 @@
     python -m bench.neighbour        about 5 minutes
 
 Threads that compute together wait for one another many times in a picture. GNU OpenMP's, of which gradients
-are made, spin while they wait, which is fastest as long as each has a processor. The neighbour is one process
-that does nothing but count, so one of the processors has to be shared.
+are made, spin while they wait, which is fastest as long as each has a processor; predictions are made by ONNX
+Runtime's own threads, which these settings do not change. The neighbour is one process that does nothing but
+count, so one of the processors has to be shared.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """How decoding and the network share the processors: ``python -m bench.sharing``.
 
-On a CPU both want the same cores. Each way of sharing runs in a process of its own, because the number of
-threads and how they wait are settled when a process starts; the ways take turns, round by round.
+On a CPU both want the same cores. Each way of sharing runs in a process of its own, so that none keeps the
+threads of another; the ways take turns, round by round. Predictions are computed as the service computes
+them, by ONNX Runtime where a graph lies beside the checkpoint: its threads wait in their own way, which
+``OMP_WAIT_POLICY`` does not change.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -41,19 +42,16 @@ class Way:
         name: as the table shows it.
         compute: threads of one operation of the network, as a share of the usable processors.
         decoders: threads that decode beside it; 0 decodes each batch before it is computed.
-        waiting: ``OMP_WAIT_POLICY``; how the network's threads wait for each other.
     """
 
     name: str
     compute: float
     decoders: int
-    waiting: str = "active"
 
 
 WAYS = (
     Way("one after the other", 1.0, 0),
     Way("one decoding thread beside all compute threads", 1.0, 1),
-    Way("the same, compute threads waiting passively", 1.0, 1, "passive"),
     Way("two decoding threads beside all compute threads", 1.0, 2),
     Way("one decoding thread beside half the compute threads", 0.5, 1),
 )
@@ -119,12 +117,7 @@ def measure(rounds: int, pictures: int) -> dict[str, dict[str, Spread]]:
                 for index, way in enumerate(WAYS):
                     command = [sys.executable, "-m", "bench.sharing", "--one", str(index)]
                     command += ["--folder", str(Path(folder, kind)), "--pictures", str(pictures)]
-                    done = subprocess.run(  # noqa: S603 - our own lines
-                        command,
-                        check=True,
-                        stdout=subprocess.PIPE,
-                        env=os.environ | {"OMP_WAIT_POLICY": way.waiting},
-                    )
+                    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)  # noqa: S603 - ours
                     found[kind][way.name].append(json.loads(done.stdout))
             print(f"round {number + 1} of {rounds} is done", file=sys.stderr, flush=True)
     return {kind: {name: Spread.of(values) for name, values in ways.items()} for kind, ways in found.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from app.loading import load
 from app.main import create_app
 from app.settings import Settings
 from tests.api.process import Process
-from tests.api.serving import PATIENCE, serving, wait_until
+from tests.api.serving import PATIENCE, serving
 from tests.training.colours import EACH, LABELS, SIDE, draw_folder, write_start_weights
 from training.sources import SourceOptions
 from training.sources import load as load_source
@@ -35,7 +36,11 @@ OFFLINE = [text for language, text in BLOCKS if language == "sh" and "deepemotio
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 TRAINING = [text for language, text in BLOCKS if language == "sh" and "-m training" in text]
 TABLES = [text for language, text in BLOCKS if language == "csv"]
-STARTS = [text for language, text in BLOCKS if language == "sh" and text.startswith(("make ", "docker "))]
+STARTS = [
+    text
+    for language, text in BLOCKS
+    if language == "sh" and text.startswith(("make ", "docker ")) and text not in TRAINING
+]
 CURLS = [text for language, text in BLOCKS if language == "sh" and "curl" in text]
 
 
@@ -57,7 +62,8 @@ def folder(tmp_path: Path) -> Path:
 
 def typed(block: str, folder: Path, port: int) -> str:
     """What the commands print; they must succeed, and so must the requests that they send."""
-    lines = block.replace("localhost:8000", f"127.0.0.1:{port}").replace("curl ", "curl --fail-with-body -s ")
+    lines = block.replace("localhost:8000", f"127.0.0.1:{port}")
+    lines = re.sub(r"curl (?!-f )", "curl --fail-with-body ", lines).replace("curl ", "curl -s ")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", lines],
@@ -75,6 +81,9 @@ def typed(block: str, folder: Path, port: int) -> str:
 @pytest.mark.parametrize("block", CURLS)
 def test_every_request_is_answered(block: str, folder: Path, port: int) -> None:
     typed(block, folder, port)
+    for line in block.splitlines():
+        # Else a problem's JSON would lie in the file of a picture.
+        assert ("curl -f " in line) == (" -o " in line)
     for name in re.findall(r"-o (\S+\.png)", block):
         with Image.open(folder / name) as drawn, Image.open(ROOT / "app/web/samples/chelsea.jpg") as sent:
             assert drawn.size == sent.size
@@ -111,11 +120,34 @@ def test_the_client(block: str, folder: Path, port: int) -> None:
     assert done.stdout == f"{answer['dominant']['emotion']}\n"
 
 
+@pytest.mark.parametrize("language", ["python", "js"])
+def test_the_samples_of_the_api_s_page(language: str, folder: Path, port: int) -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "write_openapi.py"))["HEAD"]
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = block.replace("localhost:8000", f"127.0.0.1:{port}")
+    command = [sys.executable, "-c", lines]
+    if language == "js":
+        if shutil.which("node") is None:
+            pytest.skip("JavaScript needs node")
+        (folder / "sample.mjs").write_text(lines, "utf-8")
+        command = ["node", "sample.mjs"]
+    printed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    shown = json.loads(next(text for language, text in BLOCKS if language == "json"))
+    said = shown["abstained"] if language == "python" else shown["abstained_because"] or "null"
+    assert printed == f"{shown['dominant']['emotion']} {said}\n"
+
+
 def test_every_block_has_a_test() -> None:
     tested = [*OFFLINE, *PYTHON, *TRAINING, *TABLES, *STARTS, *CURLS]
     assert [text for language, text in BLOCKS if text not in tested and language != "json"] == []
     assert len(tested) == len(set(tested))
     assert sum(language == "json" for language, _ in BLOCKS) == 1  # compared with the answer that comes
+
+
+def dry_run(target: str) -> list[str]:
+    """The commands with which make makes a target when nothing is there yet."""
+    words = ["make", "--dry-run", "--always-make", "--no-print-directory", target, "TORCH=cpu"]
+    return subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
 @pytest.mark.parametrize("block", STARTS)
@@ -125,14 +157,7 @@ def test_what_starts_things(block: str) -> None:
         assert 'run("up"' in (ROOT / "tests" / "container.py").read_text("utf-8")
         return
     assert re.fullmatch(r"make \S+\n", block)
-    printed = subprocess.run(
-        ["make", "--dry-run", "--always-make", "--no-print-directory", block.split()[1]],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert printed.splitlines()[-1] in {
+    assert dry_run(block.split()[1])[-1] in {
         ".venv/serve/bin/deepemotion serve",  # the process of the training block
         ".venv/dev/bin/python -m pytest",  # this very run
     }
@@ -151,9 +176,11 @@ def test_the_table_is_one(tmp_path: Path) -> None:
 def test_the_training_block_ends_in_a_service_that_answers(tmp_path: Path) -> None:
     """With thirty tiny pictures and random start weights, so that it takes seconds."""
     (block,) = TRAINING
-    apart, install, *training, start = block.splitlines()
-    assert apart == "python3 -m venv .venv/training && . .venv/training/bin/activate"
-    assert install == "python -m pip install -e '.[training]'"  # what the tests run in
+    install, *training, start = block.splitlines()
+    assert install == "make training && . .venv/training/bin/activate"
+    made = dry_run("training")
+    assert ".venv/training/bin/pip install --quiet --editable '.[training]'" in made  # what the tests run in
+    assert any(line.startswith("sh deploy/install_torch.sh .venv/training/bin/python cpu ") for line in made)
     drawn = draw_folder(tmp_path / "images")
     rows = [
         f"{label}/{place:02}.png,20,{','.join('0.8' if other == label else '0.1' for other in LABELS)}"
@@ -172,15 +199,12 @@ def test_the_training_block_ends_in_a_service_that_answers(tmp_path: Path) -> No
     setting, *rest = start.split()
     assert rest == ["make", "serve"]
     name, _, path = setting.partition("=")
-    served = Process(**{name: str(tmp_path / path), "DEEPEMOTION_DEVICE": "cpu"})
-    try:
-        with httpx.Client(base_url=served.url(), timeout=PATIENCE) as client:
-            wait_until(lambda: client.get("/readyz").is_success)
-            picture = (drawn / "red" / "00.png").read_bytes()
-            answer = client.post("/predict", content=picture).json()
-    finally:
-        served.process.terminate()
-        served.end()
+    with (
+        Process(**{name: str(tmp_path / path), "DEEPEMOTION_DEVICE": "cpu"}) as served,
+        httpx.Client(base_url=served.ready(), timeout=PATIENCE) as client,
+    ):
+        picture = (drawn / "red" / "00.png").read_bytes()
+        answer = client.post("/predict", content=picture).json()
     assert list(answer["distribution"]) == list(LABELS)
     assert answer["model"]["sha256"] == load(tmp_path / path, torch.device("cpu")).sha256
 

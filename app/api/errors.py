@@ -140,7 +140,7 @@ TABLE: dict[type[Exception], Kind] = {
         "unknown-emotion",
         "The checkpoint does not know this emotion",
         "choose one that is allowed, or leave the parameter out to explain the dominant emotion",
-        "there is no such emotion; choose one of: anger, disgust, fear, joy, sadness, surprise",
+        "there is no such emotion; choose one of: anger, disgust, fear, joy, sadness, surprise, neutral",
     ),
     UnknownView: Kind(
         422,
@@ -154,7 +154,9 @@ TABLE: dict[type[Exception], Kind] = {
         "unknown-layer",
         "There is no such layer",
         "choose one that is allowed, or leave the parameter out to explain an emotion",
-        "there is no such layer; choose one of: Mixed_6e, Mixed_7a, Mixed_7b, Mixed_7c",
+        "there is no such layer; choose one of: Conv2d_1a_3x3, Conv2d_2a_3x3, Conv2d_2b_3x3, maxpool1, "
+        "Conv2d_3b_1x1, Conv2d_4a_3x3, maxpool2, Mixed_5b, Mixed_5c, Mixed_5d, Mixed_6a, Mixed_6b, Mixed_6c, "
+        "Mixed_6d, Mixed_6e, Mixed_7a, Mixed_7b, Mixed_7c",
     ),
     KeyNeeded: Kind(
         401,
@@ -206,14 +208,14 @@ TABLE: dict[type[Exception], Kind] = {
         "bad-inference",
         "The inference request cannot be read",
         "compare it with GET /v2/models/{model}, which names the inputs and outputs",
-        "the input `pixels` must be UINT8 of shape [n, 299, 299, 3]",
+        "the input `pixels` must be UINT8 of shape [n, 224, 224, 3]",
     ),
     UnknownModel: Kind(
         404,
         "unknown-model",
         "There is no such model",
         "GET /v1/model tells the name and version of the one that is served",
-        "the model that is served is emotion6, version 1",
+        "the model that is served is emotion6, version 4",
     ),
     Contradiction: Kind(
         422,

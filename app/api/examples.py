@@ -8,19 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 from app.api.errors import TABLE
+from app.api.outputs import outputs
 from app.api.problems import problem_of
+from app.api.refusals import UnknownLayer
 from app.api.schemas import EXPLANATION, PREDICTION, REQUEST_ID, ModelResponse
+from app.card import Card
 from app.picture import BrokenPicture
 
-_EMOTIONS = ["anger", "disgust", "fear", "joy", "sadness", "surprise"]
+_EMOTIONS = list(PREDICTION["distribution"])
 _SCORE = {"value": 0.55, "low": 0.51, "high": 0.59}
 _CARD: dict[str, Any] = {
     "name": "emotion6",
-    "version": "1.0.0",
-    "created": "2026-01-31",
+    "version": PREDICTION["model"]["version"],
+    "created": "2026-11-28",
     "description": "which emotions a photo evokes",
     "labels": _EMOTIONS,
-    "input_size": 299,
+    "input_size": 224,
     "resize": "stretch",
     "temperature": 1.2,
     "target": "distribution",
@@ -36,32 +39,40 @@ _CARD: dict[str, Any] = {
         "test_fingerprint": "9f86d081884c7d65",
     },
     "scores": {"accuracy": _SCORE},
-    "references": {"chance": {"accuracy": 0.17}, "majority": {"accuracy": 0.31}},
+    "references": {"chance": {"accuracy": 0.14}, "majority": {"accuracy": 0.32}},
     "versions": {"torch": "2.14.1"},
     "seed": 0,
     "command": "python -m training fit cap_d ratings.csv --run runs/mine --terms ours",
     "limits": "not for decisions about people",
-    "valence": {"anger": -0.5, "disgust": -0.6, "fear": -0.6, "joy": 0.8, "sadness": -0.6, "surprise": 0.2},
-    "valence_scale": "-1 unpleasant, 1 pleasant; our own raters",
-    "abstain": {"entropy": 1.7, "novelty": 31.0, "share": 0.02},
+    "valence": {
+        "anger": 3.19,
+        "disgust": 1.37,
+        "fear": 2.38,
+        "joy": 7.95,
+        "sadness": 2.97,
+        "surprise": 7.40,
+        "neutral": 5.76,
+    },
+    "valence_scale": "mean rating from 1 (very unpleasant) to 9 (very pleasant), with 5 between them",
+    "abstain": {"entropy": 1.861, "novelty": 1.232, "share": 0.02},
 }
 _MODEL = ModelResponse.model_validate(
     {
         "card": _CARD,
         "sha256": PREDICTION["model"]["sha256"],
         "devices": ["cpu"],
-        "predicts": "ONNX Runtime 1.23.2",
-        "layers": ["Mixed_6e", "Mixed_7c"],
+        "predicts": "ONNX Runtime 1.32.0",
+        "layers": TABLE[UnknownLayer].example.partition("choose one of: ")[2].split(", "),
     }
 ).model_dump(mode="json")
 _FLAT = PREDICTION | {
-    "distribution": dict(zip(_EMOTIONS, (0.17, 0.16, 0.18, 0.17, 0.16, 0.16), strict=True)),
-    "dominant": {"emotion": "fear", "probability": 0.18},
+    "distribution": dict(zip(_EMOTIONS, (0.14, 0.12, 0.17, 0.15, 0.13, 0.14, 0.15), strict=True)),
+    "dominant": {"emotion": "fear", "probability": 0.17},
     "top": None,
-    "entropy": 1.7908,
+    "entropy": 1.9405,
     "abstained": True,
     "abstained_because": "flat",
-    "valence": -0.217,
+    "valence": 4.4942,
 }
 _OF_A_BATCH = {name: value for name, value in PREDICTION.items() if name not in {"model", "request_id"}}
 _FAILED: dict[str, Any] = dict.fromkeys(_OF_A_BATCH)
@@ -79,12 +90,14 @@ _PREDICTIONS = {
     "abstained": ("one that should not be relied on", _FLAT),
 }
 _EXPLANATIONS = {"one emotion": ("what speaks for joy, and what against it", EXPLANATION)}
-_V2_OUTPUTS: list[dict[str, Any]] = [
-    {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(_EMOTIONS)]},
-    {"name": "label", "datatype": "BYTES", "shape": [-1]},
-    {"name": "entropy", "datatype": "FP32", "shape": [-1]},
-]
-_V2_DATA = (list(PREDICTION["distribution"].values()), ["joy"], [PREDICTION["entropy"]])
+_V2_OUTPUTS = outputs(Card.model_validate(_CARD))
+_V2_DATA: dict[str, list[Any]] = {
+    "probabilities": list(PREDICTION["distribution"].values()),
+    "label": [PREDICTION["dominant"]["emotion"]],
+    "abstained_because": [PREDICTION["abstained_because"] or ""],
+}
+_SIDE: int = _CARD["input_size"]
+_VERSION: str = _CARD["version"]
 
 ANSWERS: dict[str, dict[str, tuple[str, Any]]] = {
     "POST /predict": _PREDICTIONS,
@@ -96,7 +109,7 @@ ANSWERS: dict[str, dict[str, tuple[str, Any]]] = {
     "GET /readyz": {"ready": ("it takes pictures", {"status": "ready"})},
     "GET /v1/model": {"card": ("the card, the file's digest and where it runs", _MODEL)},
     "POST /v1/model/reload": {"loaded": ("the checkpoint that answers from now on", _MODEL)},
-    "GET /v2": {"server": ("who answers", {"name": "deepemotion", "version": "1.0.0", "extensions": []})},
+    "GET /v2": {"server": ("who answers", {"name": "deepemotion", "version": "0.1.0", "extensions": []})},
     "GET /v2/health/live": {"live": ("it answers", {"live": True})},
     "GET /v2/health/ready": {"ready": ("it takes requests", {"ready": True})},
     "GET /v2/models/{model_name}": {
@@ -104,11 +117,11 @@ ANSWERS: dict[str, dict[str, tuple[str, Any]]] = {
             "what may be sent, and what comes back",
             {
                 "name": "emotion6",
-                "versions": ["1.0.0"],
+                "versions": [_VERSION],
                 "platform": "pytorch_torchscript",
                 "inputs": [
                     {"name": "image", "datatype": "BYTES", "shape": [-1]},
-                    {"name": "pixels", "datatype": "UINT8", "shape": [-1, 299, 299, 3]},
+                    {"name": "pixels", "datatype": "UINT8", "shape": [-1, _SIDE, _SIDE, 3]},
                 ],
                 "outputs": _V2_OUTPUTS,
             },
@@ -122,11 +135,15 @@ ANSWERS: dict[str, dict[str, tuple[str, Any]]] = {
             "the request's id comes back",
             {
                 "model_name": "emotion6",
-                "model_version": "1.0.0",
+                "model_version": _VERSION,
                 "id": "42",
                 "outputs": [
-                    output | {"shape": [1, *output["shape"][1:]], "data": data}
-                    for output, data in zip(_V2_OUTPUTS, _V2_DATA, strict=True)
+                    output
+                    | {
+                        "shape": [1, *output["shape"][1:]],
+                        "data": _V2_DATA.get(output["name"]) or [PREDICTION[output["name"]]],
+                    }
+                    for output in _V2_OUTPUTS
                 ],
             },
         )

@@ -49,9 +49,9 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
             "X-DeepEmotion-Layer": _header(
                 "the inner layer that the map is of; only when one was asked for", "Mixed_6e"
             ),
-            "X-DeepEmotion-Probability": _header("its probability", "0.710000"),
+            "X-DeepEmotion-Probability": _header("its probability", "0.610000"),
             "X-DeepEmotion-Completeness-Error": _header(
-                "how far the sum of the map is from the rise of the emotion's log-odds, relatively", "0.0131"
+                "how far the sum of the map is from the rise of the emotion's log-odds, relatively", "0.0001"
             ),
             "X-DeepEmotion-Imbalance": _header(
                 "by how much what raises and what lowers had to be weighed against each other to get there; "
@@ -64,7 +64,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
                 "no",
             ),
             "X-DeepEmotion-Settings": _header("how far and how finely the dream went", "quick"),
-            "X-DeepEmotion-Model": _header("name@version of the checkpoint", "emotion6@1.0.0"),
+            "X-DeepEmotion-Model": _header("name@version of the checkpoint", "emotion6@4"),
         },
     }
 }

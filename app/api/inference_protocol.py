@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from app.api.access import LIMITED_ERRORS, identified
 from app.api.deps import AnyService, Service, WarmService, check_repair
 from app.api.disconnect import told_of_leaving, while_connected
-from app.api.intake import receive
+from app.api.intake import UsefulSeconds, receive, time_allowed
 from app.api.outputs import filled, outputs
 from app.api.problems import MEDIA_TYPE, responses
 from app.api.protocol_answers import (
@@ -206,20 +206,28 @@ async def infer(
     request: Request,
     service: WarmService,
     model: Named,
-    json_length: Annotated[int | None, Header(alias="Inference-Header-Content-Length", ge=0)] = None,
+    json_length: Annotated[
+        int | None,
+        Header(
+            alias="Inference-Header-Content-Length",
+            ge=0,
+            description="bytes of the JSON, where the data follow it in binary; else the whole body is JSON",
+        ),
+    ] = None,
+    useful: UsefulSeconds = None,
 ) -> JSONResponse:
     """The probability of each emotion, the most probable one, and what else is told, for each picture.
 
     Pictures come as files, in the input ``image`` (Base64 in JSON, or as they are in Triton's binary form),
     or as levels of the network's own size, in the input ``pixels``. When one fails, the request fails. JSON
-    has room for two million values, which are seven pictures of 299 x 299 as numbers.
+    has room for two million values, which are thirteen pictures of 224 x 224 as one flat list of numbers.
     """
-    deadline = time.monotonic() + service.settings.batch_seconds
+    seconds = time_allowed(service.settings.batch_seconds, useful)
     spend(request, service, PREDICTION)
-    service.engine.check_room(Kind.PREDICTION, deadline=deadline)
+    service.engine.check_room(Kind.PREDICTION, deadline=time.monotonic() + seconds)
     with service.uploads.share() as take:
         body = await read_body(request, service.settings, take)
-        deadline = time.monotonic() + service.settings.batch_seconds
+        deadline = time.monotonic() + seconds
         understand = partial(read, body, json_length, model.card.input_size, service.settings.max_files)
         asked = await service.decoding.run(understand, deadline=deadline)
         del body, understand  # the pictures are in there once more

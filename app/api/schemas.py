@@ -16,21 +16,24 @@ PREDICTION: dict[str, Any] = {
         "anger": 0.02,
         "disgust": 0.03,
         "fear": 0.06,
-        "joy": 0.71,
-        "sadness": 0.08,
-        "surprise": 0.10,
+        "joy": 0.61,
+        "sadness": 0.05,
+        "surprise": 0.12,
+        "neutral": 0.11,
     },
-    "dominant": {"emotion": "joy", "probability": 0.71},
-    "top": [{"emotion": "joy", "probability": 0.71}, {"emotion": "surprise", "probability": 0.10}],
-    "entropy": 1.0277,
-    "novelty": 12.4,
+    "dominant": {"emotion": "joy", "probability": 0.61},
+    "top": [{"emotion": "joy", "probability": 0.61}, {"emotion": "surprise", "probability": 0.12}],
+    "entropy": 1.3008,
+    "novelty": 0.84,
     "abstained": False,
     "abstained_because": None,
-    "valence": 0.476,
-    "model": {"name": "emotion6", "version": "1.0.0", "sha256": _SHA256},
+    "valence": 6.7673,
+    "model": {"name": "emotion6", "version": "4", "sha256": _SHA256},
     "image": {"width": 1280, "height": 853, "format": "JPEG"},
     "request_id": REQUEST_ID,
 }
+"""Of the shape that the shipped checkpoint's answers have: its emotions, its scale of valence."""
+_DOMINANT = "the most probable emotion"
 _TOP = "the most probable emotions, as many as `top_k` asked for; null without it"
 _ENTROPY = (
     "of the distribution, in nats: 0 when one emotion is certain, log K when all K are equally probable"
@@ -47,6 +50,10 @@ _BECAUSE = (
     "flat: the entropy is above `abstain.entropy` of the card; unfamiliar: the novelty is above "
     "`abstain.novelty`, whatever the entropy is; null: it did not abstain"
 )
+_DISTRIBUTION = "probability of each emotion, in the order of the checkpoint's card; they sum to 1"
+_IMAGE = "the picture as it was understood"
+_MODEL = "the checkpoint that answered"
+_REQUEST_ID = "as in the X-Request-ID header; it names the request in the service's log"
 _VALENCE = (
     "how pleasant the feeling is, as the sum over emotions of probability x valence; the card says "
     "each emotion's valence and the scale. Null where it has none"
@@ -60,16 +67,16 @@ class _Answer(BaseModel):
 class Dominant(_Answer):
     """The most probable emotion."""
 
-    emotion: str
-    probability: float = Field(ge=0, le=1)
+    emotion: str = Field(description="one of the labels of the card")
+    probability: float = Field(ge=0, le=1, description="share of people expected to feel it")
 
 
 class ModelName(_Answer):
     """Which checkpoint answered; the digest names it without doubt."""
 
-    name: str
-    version: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    name: str = Field(description="of the card, for people")
+    version: str = Field(description="likewise")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="hexadecimal digest of the file")
 
 
 class ImageFacts(_Answer):
@@ -85,19 +92,17 @@ class PredictionResponse(_Answer):
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [PREDICTION]})
 
-    distribution: dict[str, float] = Field(
-        description="probability of each emotion, in the order of the checkpoint's card; they sum to 1"
-    )
-    dominant: Dominant
+    distribution: dict[str, float] = Field(description=_DISTRIBUTION)
+    dominant: Dominant = Field(description=_DOMINANT)
     top: list[Dominant] | None = Field(description=_TOP)
     entropy: float = Field(ge=0, description=_ENTROPY)
     novelty: float | None = Field(description=_NOVELTY)
     abstained: bool = Field(description=_ABSTAINED)
     abstained_because: Reason | None = Field(description=_BECAUSE)
     valence: float | None = Field(description=_VALENCE)
-    model: ModelName
-    image: ImageFacts
-    request_id: str
+    model: ModelName = Field(description=_MODEL)
+    image: ImageFacts = Field(description=_IMAGE)
+    request_id: str = Field(description=_REQUEST_ID)
 
 
 class Problem(_Answer):
@@ -115,44 +120,44 @@ class Problem(_Answer):
 
 
 class OnePicture(_Answer):
-    """What became of one picture of a batch: a prediction or a problem."""
+    """What became of one picture of a batch: a prediction, or a problem and everything else null."""
 
-    distribution: dict[str, float] | None = None
-    dominant: Dominant | None = None
+    distribution: dict[str, float] | None = Field(default=None, description=_DISTRIBUTION)
+    dominant: Dominant | None = Field(default=None, description=_DOMINANT)
     top: list[Dominant] | None = Field(default=None, description=_TOP)
     entropy: float | None = Field(default=None, ge=0, description=_ENTROPY)
     novelty: float | None = Field(default=None, description=_NOVELTY)
     abstained: bool | None = Field(default=None, description=_ABSTAINED)
     abstained_because: Reason | None = Field(default=None, description=_BECAUSE)
     valence: float | None = Field(default=None, description=_VALENCE)
-    image: ImageFacts | None = None
-    problem: Problem | None = None
+    image: ImageFacts | None = Field(default=None, description=_IMAGE)
+    problem: Problem | None = Field(default=None, description="why there is no prediction; null if there is")
 
 
 class BatchResponse(_Answer):
     """Which emotions several pictures evoke."""
 
     results: list[OnePicture] = Field(description="in the order of the form")
-    model: ModelName
-    request_id: str
+    model: ModelName = Field(description=_MODEL)
+    request_id: str = Field(description=_REQUEST_ID)
 
 
 class RegionBox(_Answer):
     """A connected part of the picture that speaks for the emotion, or against it; pixels of the upload."""
 
-    left: int = Field(ge=0)
-    top: int = Field(ge=0)
+    left: int = Field(ge=0, description="first column")
+    top: int = Field(ge=0, description="first row")
     right: int = Field(ge=0, description="first column that is not part of it")
     bottom: int = Field(ge=0, description="first row that is not part of it")
     share: float = Field(ge=0, le=1, description="of all evidence in the map, for and against together")
-    effect: Literal["raises", "lowers"]
+    effect: Literal["raises", "lowers"] = Field(description="what it does to the explained log-odds")
 
 
 class RawMap(_Answer):
     """The whole map, ``side`` x ``side`` and stretched over the picture."""
 
-    form: Literal["png", "npz"]
-    side: int
+    form: Literal["png", "npz"] = Field(description="png is 16-bit grey, npz NumPy's single precision")
+    side: int = Field(description="rows and columns; as many as the network's input has")
     zero: int = Field(description="the value that means no evidence")
     unit: float = Field(description="log-odds = (value - zero) x unit")
     data: str = Field(description="the file in Base64; in an npz, the array is called relevance")
@@ -162,7 +167,7 @@ class EmotionEvidence(_Answer):
     """What in the picture raises or lowers one emotion, or excites an inner layer."""
 
     emotion: str = Field(description="the explained one; beside a layer, the dominant one")
-    probability: float = Field(ge=0, le=1)
+    probability: float = Field(ge=0, le=1, description="of that emotion")
     layer: str | None = Field(
         default=None, description="the inner layer that the map is of, if one was asked for"
     )
@@ -182,14 +187,14 @@ class EmotionEvidence(_Answer):
         "sum to be right; the larger, the less the map should be relied on",
     )
     regions: list[RegionBox] = Field(description="with the most evidence first")
-    map: RawMap | None = None
+    map: RawMap | None = Field(default=None, description="null unless `map` asked for it")
 
 
 EXPLANATION: dict[str, Any] = {
     "explanations": [
         {
             "emotion": "joy",
-            "probability": 0.71,
+            "probability": 0.61,
             "layer": None,
             "evidence": True,
             "rise": 2.31,
@@ -219,20 +224,22 @@ class ExplanationResponse(_Answer):
         min_length=1, description="one; for a sheet one an emotion, the most probable first"
     )
     settings: str = Field(description="the quality that was asked for")
-    abstained_because: Reason | None = Field(description=_BECAUSE)
-    model: ModelName
-    image: ImageFacts
-    request_id: str
+    abstained_because: Reason | None = Field(description=f"of the prediction that is explained; {_BECAUSE}")
+    model: ModelName = Field(description=_MODEL)
+    image: ImageFacts = Field(description=_IMAGE)
+    request_id: str = Field(description=_REQUEST_ID)
 
 
 class ModelResponse(_Answer):
     """What the loaded checkpoint says of itself, and where it runs."""
 
-    card: Card
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", examples=[_SHA256])
+    card: Card = Field(description="what is in the checkpoint's file")
+    sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$", examples=[_SHA256], description="hexadecimal digest of the file"
+    )
     devices: list[str] = Field(examples=[["cpu"]], description="each has a copy of the network")
     predicts: str = Field(
-        examples=["ONNX Runtime 1.23.2"],
+        examples=["ONNX Runtime 1.32.0"],
         description="what computes predictions; if TorchScript does in place of a graph beside it, why",
     )
     quantised: Quantised | None = Field(
@@ -259,10 +266,10 @@ class ReloadRequest(_Answer):
 class Health(_Answer):
     """The process answers."""
 
-    status: Literal["alive"] = "alive"
+    status: Literal["alive"] = Field(default="alive", description="always this")
 
 
 class Ready(_Answer):
     """The network is warm; pictures are taken."""
 
-    status: Literal["ready"] = "ready"
+    status: Literal["ready"] = Field(default="ready", description="always this")

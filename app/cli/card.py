@@ -21,10 +21,11 @@ def card(*, json: AsJson = False, checkpoint: Checkpoint = None) -> None:
         import torch
 
         from app.loading import load
+        from app.offline.loading import checkpoint_path
 
         # Half precision is for GPUs; what the card says is the same in every precision.
         precision = "float32" if settings.precision == "float16" else settings.precision
-        loaded = load(settings.checkpoint, torch.device("cpu"), precision=precision)
+        loaded = load(checkpoint_path(settings), torch.device("cpu"), precision=precision)
     if json:
         card = loaded.card.model_dump(mode="json")
         print_json(

@@ -68,8 +68,8 @@ def score(
     """Predict a large number of pictures into one table, on all devices of this machine.
 
     The rows keep the order of the list; a folder is taken in the order of its names. The columns are path,
-    one for each emotion, dominant, entropy (in nats), width and height; from a checkpoint whose card has them
-    also valence, novelty, and why it abstained.
+    one for each emotion, dominant, entropy (in nats), width, height, and the model as name@version; from a
+    checkpoint whose card has them also valence, novelty, and abstained_because: flat, unfamiliar or nothing.
 
     Pictures that cannot be predicted are listed in OUT.errors.csv with the reason; that file can be the LIST
     of another run. What has been found is kept in OUT.partial until the table is there: after Ctrl-C, a crash

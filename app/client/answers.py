@@ -80,7 +80,8 @@ class ExplanationImage:
 
     Attributes:
         png: the file.
-        emotion: that it explains; of a sheet the most probable.
+        emotion: that it explains; of a sheet the most probable, and beside a layer, too.
+        layer: the inner layer that is explained instead, if one was asked for.
         probability: of that emotion.
         evidence: whether the map shows anything; a flat one means that nothing in the picture stands out.
         completeness_error: how far the map's sum is from the rise of the emotion's log-odds, relatively.
@@ -94,6 +95,7 @@ class ExplanationImage:
 
     png: bytes
     emotion: str
+    layer: str | None
     probability: float
     evidence: bool
     completeness_error: float
@@ -102,6 +104,11 @@ class ExplanationImage:
     quality: str
     model: str
     request_id: str
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the prediction, and so its map, should not be relied on."""
+        return self.abstained_because is not None
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,25 @@ class Region:
 
 
 @dataclass(frozen=True)
+class RawMap:
+    """The whole map, to be stretched over the picture.
+
+    Attributes:
+        form: ``png``, 16-bit grey, or ``npz``, NumPy's, in which the array is called ``relevance``.
+        side: rows and columns.
+        zero: the value that means no evidence.
+        unit: log-odds are ``(value - zero) * unit``.
+        data: the file.
+    """
+
+    form: str
+    side: int
+    zero: int
+    unit: float
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What in the picture raises or lowers one emotion, for programs.
 
@@ -138,6 +164,7 @@ class Evidence:
         completeness_error: how far the map's sum is from `rise`, relatively.
         imbalance: see `ExplanationImage`.
         regions: with the most evidence first.
+        map: all of it, if it was asked for.
     """
 
     emotion: str
@@ -148,6 +175,33 @@ class Evidence:
     completeness_error: float
     imbalance: float
     regions: tuple[Region, ...]
+    map: RawMap | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which parts of a picture evoke an emotion, for programs.
+
+    Attributes:
+        explanations: one; one an emotion if all were asked for, the most probable first.
+        quality: how far and how finely the dream went.
+        abstained_because: why the prediction should not be relied on, see `Prediction`.
+        model: what answered.
+        image: the picture.
+        request_id: names the request in the service's log.
+    """
+
+    explanations: tuple[Evidence, ...]
+    quality: str
+    abstained_because: str | None
+    model: ModelName
+    image: ImageFacts
+    request_id: str
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the prediction, and so all that explains it, should not be relied on."""
+        return self.abstained_because is not None
 
 
 @dataclass(frozen=True)

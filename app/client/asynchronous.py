@@ -106,7 +106,12 @@ class AsyncClient:
             "legend": legend,
         }
         return await self._caller.post(
-            "v1/explain", reading.explanation, data, accept="image/png", request_id=request_id, wishes=wishes
+            "v1/explain",
+            reading.explanation_image,
+            data,
+            accept="image/png",
+            request_id=request_id,
+            wishes=wishes,
         )
 
     async def evidence(
@@ -117,8 +122,9 @@ class AsyncClient:
         layer: str | None = None,
         all_emotions: bool = False,
         quality: str | None = None,
+        raw_map: str | None = None,
         request_id: str | None = None,
-    ) -> tuple[answers.Evidence, ...]:
+    ) -> answers.Explanation:
         """The same for programs: the regions of the picture that raise or lower an emotion.
 
         Args:
@@ -127,6 +133,7 @@ class AsyncClient:
             layer: an inner layer, one of those that `model` lists, instead of an emotion.
             all_emotions: one explanation for each emotion instead, the most probable first.
             quality: quick or thorough.
+            raw_map: png or npz, to have the whole map too, in that form.
             request_id: see `predict`.
 
         Raises:
@@ -134,10 +141,10 @@ class AsyncClient:
         """
         data = await bytes_of(picture)
         view = "sheet" if all_emotions else None
-        wishes = {"emotion": emotion, "layer": layer, "view": view, "quality": quality}
+        wishes = {"emotion": emotion, "layer": layer, "view": view, "quality": quality, "map": raw_map}
         return await self._caller.post(
             "v1/explain",
-            reading.evidence,
+            reading.explanation,
             data,
             accept="application/json",
             request_id=request_id,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from app.client.answers import Evidence, ExplanationImage, ModelInfo, Outcome, Prediction
+    from app.client.answers import Explanation, ExplanationImage, ModelInfo, Outcome, Prediction
     from app.client.pictures import Given, Picture
 
 T = TypeVar("T")
@@ -96,8 +96,9 @@ class Client:
         layer: str | None = None,
         all_emotions: bool = False,
         quality: str | None = None,
+        raw_map: str | None = None,
         request_id: str | None = None,
-    ) -> tuple[Evidence, ...]:
+    ) -> Explanation:
         """The same for programs; see `AsyncClient.evidence`."""
         return self._wait(
             self._client.evidence(
@@ -106,6 +107,7 @@ class Client:
                 layer=layer,
                 all_emotions=all_emotions,
                 quality=quality,
+                raw_map=raw_map,
                 request_id=request_id,
             )
         )

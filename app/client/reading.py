@@ -5,17 +5,20 @@ Fields that a later version of the service may add are ignored; one that is miss
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 from app.client.answers import (
     Dominant,
     Evidence,
+    Explanation,
     ExplanationImage,
     ImageFacts,
     ModelInfo,
     ModelName,
     Prediction,
+    RawMap,
     Region,
 )
 from app.client.errors import UnexpectedAnswer
@@ -62,19 +65,25 @@ def prediction(response: httpx.Response) -> Prediction:
         abstained=bool(body["abstained"]),
         abstained_because=None if body["abstained_because"] is None else str(body["abstained_because"]),
         valence=_number_or_none(body["valence"]),
-        model=ModelName(*(str(body["model"][name]) for name in ("name", "version", "sha256"))),
-        image=ImageFacts(
-            int(body["image"]["width"]), int(body["image"]["height"]), str(body["image"]["format"])
-        ),
+        model=_model_name(body["model"]),
+        image=_image(body["image"]),
         request_id=str(body["request_id"]),
     )
+
+
+def _model_name(said: Mapping[str, Any]) -> ModelName:
+    return ModelName(str(said["name"]), str(said["version"]), str(said["sha256"]))
+
+
+def _image(said: Mapping[str, Any]) -> ImageFacts:
+    return ImageFacts(int(said["width"]), int(said["height"]), str(said["format"]))
 
 
 def _number_or_none(value: Any) -> float | None:  # noqa: ANN401 - from JSON
     return None if value is None else float(value)
 
 
-def explanation(response: httpx.Response) -> ExplanationImage:
+def explanation_image(response: httpx.Response) -> ExplanationImage:
     """Read the answer of ``POST /explain``."""
     if response.headers["Content-Type"] != "image/png":
         raise ValueError("a PNG was asked for")
@@ -85,6 +94,7 @@ def explanation(response: httpx.Response) -> ExplanationImage:
     return ExplanationImage(
         png=response.content,
         emotion=header("Emotion"),
+        layer=header("Layer") if f"{_HEADER}Layer" in response.headers else None,
         probability=float(header("Probability")),
         evidence=header("Evidence") == "yes",
         completeness_error=float(header("Completeness-Error")),
@@ -100,21 +110,37 @@ def _reason(said: str) -> str | None:
     return None if said == "no" else said
 
 
-def evidence(response: httpx.Response) -> tuple[Evidence, ...]:
+def explanation(response: httpx.Response) -> Explanation:
     """Read the answer of ``POST /explain`` to a client that accepts JSON."""
-    return tuple(
-        Evidence(
-            emotion=str(each["emotion"]),
-            layer=each.get("layer"),
-            probability=float(each["probability"]),
-            evidence=bool(each["evidence"]),
-            rise=float(each["rise"]),
-            completeness_error=float(each["completeness_error"]),
-            imbalance=float(each["imbalance"]),
-            regions=tuple(_region(region) for region in each["regions"]),
-        )
-        for each in response.json()["explanations"]
+    body = response.json()
+    because = body["abstained_because"]
+    return Explanation(
+        explanations=tuple(map(_evidence, body["explanations"])),
+        quality=str(body["settings"]),
+        abstained_because=None if because is None else str(because),
+        model=_model_name(body["model"]),
+        image=_image(body["image"]),
+        request_id=str(body["request_id"]),
     )
+
+
+def _evidence(said: Mapping[str, Any]) -> Evidence:
+    return Evidence(
+        emotion=str(said["emotion"]),
+        layer=said.get("layer"),
+        probability=float(said["probability"]),
+        evidence=bool(said["evidence"]),
+        rise=float(said["rise"]),
+        completeness_error=float(said["completeness_error"]),
+        imbalance=float(said["imbalance"]),
+        regions=tuple(map(_region, said["regions"])),
+        map=None if said.get("map") is None else _raw_map(said["map"]),
+    )
+
+
+def _raw_map(said: Mapping[str, Any]) -> RawMap:
+    data = b64decode(said["data"], validate=True)
+    return RawMap(str(said["form"]), int(said["side"]), int(said["zero"]), float(said["unit"]), data)
 
 
 def _region(region: Mapping[str, Any]) -> Region:

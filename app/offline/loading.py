@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.checkpoint import CheckpointError
 from app.devices import Device, choose_devices
 from app.engine import Model, load_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.settings import Settings
 
 
@@ -38,4 +41,16 @@ def load(settings: Settings, *, one_device: bool = False) -> Loaded:
     devices = choose_devices(settings.device, settings.threads)
     if one_device:
         devices = devices[:1]
-    return Loaded(load_model(settings.checkpoint, devices, settings.precision), devices)
+    return Loaded(load_model(checkpoint_path(settings), devices, settings.precision), devices)
+
+
+def checkpoint_path(settings: Settings) -> Path:
+    """Where the checkpoint is; a relative path leads elsewhere from each folder, so that is told.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = settings.checkpoint.absolute()
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint at {path}; DEEPEMOTION_CHECKPOINT says where one is")
+    return path

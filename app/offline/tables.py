@@ -28,9 +28,10 @@ _AFTER = {  # the columns after the emotions', and the type that Parquet gives t
     "entropy": "float",
     "valence": "float",
     "novelty": "float",
-    "abstained": "string",
+    "abstained_because": "string",
     "width": "int32",
     "height": "int32",
+    "model": "string",
 }
 
 
@@ -63,8 +64,9 @@ def write_scores(path: Path, card: Card, entries: Iterable[Entry], about: Mappin
     """One row for each picture that has an answer.
 
     The columns are ``path``, one for each label with its probability, ``dominant``, ``entropy`` in nats,
-    ``valence`` if the card has it, ``novelty`` and ``abstained`` (why, or empty) if the card has thresholds,
-    ``width`` and ``height`` in pixels. Figures are single precision. The file is there whole or not at all.
+    ``valence`` if the card has it, ``novelty`` and ``abstained_because`` (or empty) if the card has
+    thresholds, ``width`` and ``height`` in pixels, ``model`` as name@version. Figures are single precision.
+    The file is there whole or not at all.
 
     Args:
         path: its suffix decides the format.
@@ -92,7 +94,7 @@ def _after(card: Card) -> tuple[str, ...]:
     """The columns after the emotions: those that the checkpoint can tell."""
     unknown = set() if card.valence is not None else {"valence"}
     if card.abstain is None:
-        unknown |= {"novelty", "abstained"}
+        unknown |= {"novelty", "abstained_because"}
     return tuple(name for name in _AFTER if name not in unknown)
 
 
@@ -103,9 +105,10 @@ def _row(card: Card, after: Sequence[str], entry: Entry) -> tuple[Any, ...]:
         "entropy": shortest(said["entropy"]),
         "valence": None if said["valence"] is None else shortest(said["valence"]),
         "novelty": entry.novelty,
-        "abstained": said["abstained_because"] or "",
+        "abstained_because": said["abstained_because"] or "",
         "width": entry.width,
         "height": entry.height,
+        "model": f"{card.name}@{card.version}",
     }
     return (entry.path, *entry.probabilities, *(cells[name] for name in after))
 

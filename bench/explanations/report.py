@@ -8,7 +8,6 @@ import numpy as np
 
 from bench import machine
 from bench.explanations.bars import Bar, faithfulness_bars, interval, soundness_bars
-from bench.explanations.faithfulness import POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +24,19 @@ _FIGURES = {
 }
 
 
-def report(records: Sequence[dict[str, Any]], checkpoint: str) -> str:
-    """The section of ``RESULTS.md``: tables of every method's figures, and of every bar."""
+def report(records: Sequence[dict[str, Any]], checkpoint: str, points: int) -> str:
+    """The section of ``RESULTS.md``: tables of every method's figures, and of every bar.
+
+    Args:
+        records: of one checkpoint, measured at as many points and in the order of one seed.
+        checkpoint: its name and version.
+        points: at which each curve was looked at.
+    """
     methods = list(dict.fromkeys(name for record in records for name in record["methods"]))
     lines = [
         "## Explanations",
         "",
-        _circumstances(len(records), checkpoint),
+        _circumstances(len(records), checkpoint, points),
         "",
         *_faithfulness_table(records, methods),
     ]
@@ -50,11 +55,11 @@ def report(records: Sequence[dict[str, Any]], checkpoint: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _circumstances(pictures: int, checkpoint: str) -> str:
+def _circumstances(pictures: int, checkpoint: str, points: int) -> str:
     return (
         f"Written by `python -m bench.explain --report LOG`; checkpoint {checkpoint}, {pictures} pictures "
         f"that it never learned from, the first in an order that a seed decides. Figures are means with 95 % "
-        f"bootstrap intervals; areas are by {POINTS} points a curve. The seconds were taken beside other "
+        f"bootstrap intervals; areas are by {points} points a curve. The seconds were taken beside other "
         f"work on the machine ({machine.describe()}): compare them with each other only."
     )
 

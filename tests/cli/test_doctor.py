@@ -53,11 +53,11 @@ def test_a_table_for_people(deepemotion: Deepemotion) -> None:
     assert ["->", "unset", "DEEPEMOTION_THREADS:", "they", "wait", "for", "each", "other"] in found
 
 
-def test_a_checkpoint_that_cannot_be_used_fails(deepemotion: Deepemotion) -> None:
+def test_a_checkpoint_that_cannot_be_used_fails(deepemotion: Deepemotion, tmp_path: Path) -> None:
     assert deepemotion("doctor", "--port", 0, "--checkpoint", "none.pt").exit_code == ExitCode.FAILED
     found = checks(deepemotion, "--checkpoint", "none.pt")
     assert found["checkpoint"]["state"] == "fail"
-    assert found["checkpoint"]["found"] == "there is no checkpoint at none.pt"
+    assert found["checkpoint"]["found"].startswith(f"there is no checkpoint at {tmp_path / 'none.pt'};")
     assert "DEEPEMOTION_CHECKPOINT" in found["checkpoint"]["change"]
     assert found["forward pass"]["state"] == "skipped"
 
@@ -137,3 +137,10 @@ def test_a_port_that_the_service_has_is_fine(deepemotion: Deepemotion, client: h
 def test_an_address_of_another_machine_fails(deepemotion: Deepemotion) -> None:
     found = checks(deepemotion, "--host", "192.0.2.1")  # reserved for documentation
     assert found["port"]["state"] == "fail"
+
+
+def test_a_misspelt_setting_is_told(deepemotion: Deepemotion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPEMOTION_KEY_FILE", "keys")
+    ran = deepemotion("doctor", "--port", 0)
+    assert ran.exit_code == ExitCode.USAGE
+    assert "DEEPEMOTION_KEY_FILE is no setting: is DEEPEMOTION_KEYS_FILE meant?" in ran.stderr

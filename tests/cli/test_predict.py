@@ -204,7 +204,18 @@ def test_a_checkpoint_that_cannot_be_used(
     assert ran.exit_code == ExitCode.CHECKPOINT
     assert ran.stdout == ""
     told = "SHA256SUMS is missing: it must list the sha256 of other.pt; deepemotion doctor says what to do"
-    assert ran.stderr == f"error: {told}\n"
+    assert ran.stderr == f"error: {tmp_path}/{told}\n"
+
+
+@pytest.mark.parametrize("verb", [("predict", "a.png"), ("score", ".", "--out", "a.csv"), ("card",)])
+def test_a_checkpoint_that_is_not_there_from_here(
+    deepemotion: Deepemotion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    (tmp_path / "a.png").write_bytes(plain())
+    monkeypatch.setenv("DEEPEMOTION_CHECKPOINT", "models/emotion6.pt")
+    ran = deepemotion(*verb)
+    assert ran.exit_code == ExitCode.CHECKPOINT
+    assert f"no checkpoint at {tmp_path}/models/emotion6.pt; DEEPEMOTION_CHECKPOINT says" in ran.stderr
 
 
 def test_a_device_that_is_not_there(deepemotion: Deepemotion, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Deepemotion
 
-COLUMNS = ["path", *LABELS, "dominant", "entropy", "width", "height"]
+COLUMNS = ["path", *LABELS, "dominant", "entropy", "width", "height", "model"]
 
 
 def test_a_folder_as_a_table(deepemotion: Deepemotion, pictures: Path) -> None:
@@ -34,6 +34,7 @@ def test_a_folder_as_a_table(deepemotion: Deepemotion, pictures: Path) -> None:
     assert [row["dominant"] for row in scores] == ["anger", "joy", "sadness", "anger"]
     assert [row["width"] for row in scores] == ["30", "40", "50", "60"]
     assert {row["height"] for row in scores} == {"20"}
+    assert {row["model"] for row in scores} == {"tiny@0.0.1"}
     for row in scores:
         shares = [float(row[label]) for label in LABELS]
         assert sum(shares) == pytest.approx(1, abs=1e-6)
@@ -75,7 +76,7 @@ def test_the_same_table_as_parquet(deepemotion: Deepemotion, pictures: Path, che
     assert table.column_names == COLUMNS
     for row, same in zip(table.to_pylist(), rows(pictures.parent / "scores.csv"), strict=True):
         assert {name: str(value) for name, value in row.items() if not isinstance(value, float)} == {
-            name: same[name] for name in ("path", "dominant", "width", "height")
+            name: same[name] for name in ("path", "dominant", "width", "height", "model")
         }
         for name in (*LABELS, "entropy"):
             assert row[name] == pytest.approx(float(same[name]), abs=1e-7)
@@ -93,9 +94,9 @@ def test_a_checkpoint_that_abstains_has_more_columns(
     out = tmp_path / f"scores.{suffix}"
     assert deepemotion("score", ".", "--out", out, "--checkpoint", judging_path).exit_code == 0
     table = rows(out) if suffix == "csv" else parquet.read_table(out).to_pylist()
-    more = ["dominant", "entropy", "valence", "novelty", "abstained", "width", "height"]
+    more = ["dominant", "entropy", "valence", "novelty", "abstained_because", "width", "height", "model"]
     assert list(table[0]) == ["path", *LABELS, *more]
-    assert [row["abstained"] for row in table] == ["unfamiliar", "", "flat"]
+    assert [row["abstained_because"] for row in table] == ["unfamiliar", "", "flat"]
     for row in table:
         (found,) = map(
             json.loads,

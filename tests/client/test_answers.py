@@ -1,18 +1,14 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
-from PIL import Image
 
-from app.api.schemas import ExplanationResponse
 from app.checkpoint import sha256_of
 from app.client import (
     AsyncClient,
@@ -87,77 +83,6 @@ def test_a_prediction_says_what_the_service_says(
     assert prediction.model == ModelName("tiny", "0.0.1", sha256_of(checkpoint_path))
     assert prediction.image == ImageFacts(60, 20, "JPEG")
     assert prediction.request_id == "mine-1"
-
-
-def test_an_explanation_is_the_service_s_png(asking: Client, client: httpx.Client) -> None:
-    data = encoded(noise((60, 40)))
-    said = client.post("/explain", params={"emotion": "sadness", "view": "heatmap"}, content=data)
-    explained = asking.explain(data, emotion="sadness", view="heatmap", request_id="mine-2")
-    assert explained.png == said.content
-    assert explained.emotion == "sadness"
-    assert explained.probability == pytest.approx(asking.predict(data).distribution["sadness"], abs=1e-6)
-    assert 0 <= explained.completeness_error < 1
-    assert explained.evidence == (said.headers["X-DeepEmotion-Evidence"] == "yes")
-    assert explained.quality == "quick"
-    assert explained.model == "tiny@0.0.1"
-    assert explained.request_id == "mine-2"
-
-
-def test_the_dominant_emotion_is_explained_on_the_picture_unless_another_is_asked_for(asking: Client) -> None:
-    explained = asking.explain(plain(RED, (50, 30)))
-    assert explained.emotion == "anger"
-    with Image.open(io.BytesIO(explained.png)) as image:
-        assert image.size == (50, 30)
-
-
-def test_every_wish_reaches_the_service(asking: Client) -> None:
-    data = plain(RED, (50, 30))
-    usual = asking.explain(data)
-    styled = asking.explain(data, quality="thorough", colours="cividis", strength=0.5, legend=True)
-    with Image.open(io.BytesIO(usual.png)) as plainly, Image.open(io.BytesIO(styled.png)) as fully:
-        assert fully.height > plainly.height
-        assert fully.info["DeepEmotion-Settings"] == "thorough"
-
-
-def test_an_inner_layer_can_be_asked_for(judge: httpx.Client) -> None:
-    data = encoded(noise((60, 40)))
-    with Client(str(judge.base_url)) as asking:
-        assert asking.model().layers == ("smooth", "squashed")
-        (found,) = asking.evidence(data, layer="squashed")
-        assert found.layer == "squashed"
-        assert asking.explain(data, layer="squashed").png != asking.explain(data).png
-
-
-def test_evidence_says_what_the_service_says(asking: Client, client: httpx.Client) -> None:
-    data = encoded(noise((60, 40)))
-    headers = {"Accept": "application/json"}
-    said = client.post("/explain", params={"view": "sheet"}, content=data, headers=headers).json()
-    found = asking.evidence(data, all_emotions=True)
-    assert [each.emotion for each in found] == [each["emotion"] for each in said["explanations"]]
-    for each, same in zip(found, said["explanations"], strict=True):
-        del same["map"]
-        assert json.loads(json.dumps(asdict(each))) == same
-
-
-def test_evidence_as_the_documentation_shows_it() -> None:
-    (example,) = ExplanationResponse.model_json_schema()["examples"]
-    body = json.dumps(example).encode()
-    with (
-        answering(response("200 OK", "Content-Type: application/json", body=body)) as url,
-        Client(url) as client,
-    ):
-        (found,) = client.evidence(plain())
-    (documented,) = example["explanations"]
-    del documented["map"]
-    assert len(found.regions) == 2
-    assert json.loads(json.dumps(asdict(found))) == documented
-
-
-def test_evidence_of_one_emotion(asking: Client) -> None:
-    (one,) = asking.evidence(plain(RED), emotion="joy", quality="thorough")
-    assert one.emotion == "joy"
-    (dominant,) = asking.evidence(plain(RED))
-    assert dominant.emotion == "anger"
 
 
 def test_the_model(asking: Client, checkpoint_path: Path) -> None:

@@ -70,8 +70,9 @@ def test_the_service_is_waited_for_until_it_is_up(checkpoint_path: Path, recordi
             assert client.predict(plain(RED)).dominant.emotion == "anger"
     finally:
         later.join()
-        started[0].process.terminate()
-        started[0].end()
+        with started[0]:
+            started[0].process.terminate()
+            started[0].end()
     assert recording.statuses[0] is None  # refused
     assert recording.statuses[-1] == 200
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bench.explain import read
+from bench.explain import OtherLog, check, main, read
 from bench.explanations.bars import faithfulness_bars, interval, soundness_bars
 from bench.explanations.faithfulness import areas
 from bench.explanations.report import report
@@ -100,19 +100,49 @@ def test_five_points_tell_an_area_nearly_as_well_as_many(
     assert np.mean(few) == pytest.approx(np.mean(many), rel=0.1)
 
 
+HOW: dict[str, str | int] = {"checkpoint": "a" * 64, "points": 5, "seed": 0}
+
+
+@pytest.mark.parametrize("other", [{"checkpoint": "b" * 64}, {"points": 24}, {"seed": 1}])
+def test_figures_that_were_measured_otherwise_are_not_put_together(
+    tmp_path: Path, other: dict[str, str | int]
+) -> None:
+    line = {"picture": "a", "methods": {}, "soundness": {}}
+    check([HOW | line], HOW)
+    (what,) = other
+    with pytest.raises(OtherLog, match=what):
+        check([HOW | line], HOW | other)
+    with pytest.raises(OtherLog, match="checkpoint of an unknown one"):
+        check([line], HOW)  # of before this was written down
+    log = tmp_path / "mixed.jsonl"
+    log.write_text(f"{json.dumps(HOW | line)}\n{json.dumps(HOW | other | line)}\n")
+    with pytest.raises(OtherLog, match=what):
+        read([log])
+
+
+def test_a_log_of_another_checkpoint_is_not_gone_on_with_and_not_reported(
+    tmp_path: Path, checkpoint_path: Path
+) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps(HOW | {"picture": "a", "methods": {}, "soundness": {}}) + "\n")
+    with pytest.raises(OtherLog, match="checkpoint"):
+        main(["--checkpoint", str(checkpoint_path), "--report", str(log), "--log", str(tmp_path / "new")])
+
+
 def test_what_several_lines_say_of_a_picture_is_put_together(tmp_path: Path) -> None:
     figures = {"log_odds": 1.0, "share": 0.1, "insertion": 1.0, "deletion": 0.0, "seconds": 0.5}
     lines = [
-        {"picture": "a", "methods": {"dream": figures, "random": figures}, "soundness": {}},
-        {"picture": "b", "methods": {"dream": figures, "random": figures}, "soundness": {}},
-        {"picture": "a", "methods": {"dream": {"road": 0.2, "seconds": 0.5}}, "soundness": {}},
+        HOW | {"picture": "a", "methods": {"dream": figures, "random": figures}, "soundness": {}},
+        HOW | {"picture": "b", "methods": {"dream": figures, "random": figures}, "soundness": {}},
+        HOW | {"picture": "a", "methods": {"dream": {"road": 0.2, "seconds": 0.5}}, "soundness": {}},
     ]
     logs = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
     for log, some in zip(logs, (lines[:2], lines[2:]), strict=True):
         log.write_text("".join(json.dumps(line) + "\n" for line in some))
     known = read([*logs, tmp_path / "none.jsonl"])
     assert known["a"]["methods"]["dream"] == figures | {"road": 0.2}
-    told = report(list(known.values()), "tiny 1")
+    told = report(list(known.values()), "tiny 1", 7)
+    assert "by 7 points" in told
     assert "| dream | 2 |" in told
     assert "ROAD, log-odds, 1 pictures" not in told  # no rival has it for the same picture
     assert "| better than random, p < 0.01 | +0.000" in told
