@@ -28,8 +28,8 @@ PILLOW_WARNS_ABOVE = 89_000_000  # pixels; Pillow's own ceiling (1 GiB / 4 / 3) 
 PREFIX = "DEEPEMOTION_"
 _COMPOSES_OWN = frozenset({"PUBLISH", "MEMORY", "GRACE", "NET"})
 """Of the same prefix, and read by the compose files alone."""
-_LINKS = re.compile(r"SERVICE_(HOST|PORT)\w*|PORT_\d+_(TCP|UDP)\w*")
-"""What Kubernetes sets in every container beside a Service of the name deepemotion."""
+_LINKS = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT)\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)|\w+_PORT")
+"""What Kubernetes sets in every container beside Services named deepemotion, or deepemotion-canary."""
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 

@@ -94,7 +94,7 @@ class CrossValidated(BaseModel):
                 f"the cross-validation was of {', '.join(self.labels)}; the run is of "
                 f"{', '.join(record['labels'])}"
             )
-        if self.split.fingerprint not in fingerprints(rated, np.arange(len(rated))):
+        if self.split.fingerprint not in {None, *fingerprints(rated, np.arange(len(rated)))}:
             raise EvaluationError("the cross-validation was of other pictures than the run")
         if self.ratings not in {None, ratings(rated)}:
             raise EvaluationError("the cross-validation was of other ratings of these pictures than the run")
@@ -250,8 +250,8 @@ def judge(
         split=_split(record),
         settings=record["settings"],
         digests=record["digests"],
-        ratings=record["ratings"],
-        seen=record["seen"],
+        ratings=record.get("ratings"),
+        seen=record.get("seen", {}),
         validation_share=plan.validation_share,
         commands=(record["command"],),
         temperature=fit_temperature(found.logits.reshape(pooled.shape), pooled),

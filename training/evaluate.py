@@ -94,7 +94,10 @@ def names_of(rated: AffectiveSet) -> list[str]:
     So they keep their names when that folder is moved or renamed, or the table is called by another path.
     """
     paths = [os.path.normpath(path.absolute()) for path in rated.pictures]
-    root = os.path.commonpath([Path(path).parent for path in paths])
+    try:
+        root = os.path.commonpath([Path(path).parent for path in paths])
+    except ValueError:  # they lie on two drives of a Windows machine
+        return earlier_names_of(rated)
     return [Path(path).relative_to(root).as_posix() for path in paths]
 
 

@@ -8,6 +8,7 @@ not cut. A GPU does not add in the same order every time.
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from training.learned import Digests
     from training.pretrained import StartWeights
     from training.teacher import Teacher
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["FitError", "FitSettings", "describe", "fit", "with_target"]
 
@@ -101,7 +104,7 @@ def fit(
     network.to(memory_format=torch.channels_last)
     imitation = None if teacher is None else Imitation(teacher).to(device)
     targets = with_target(rated, settings.target)
-    earlier = _last_layer(start, rated, network.reads)
+    earlier = _last_layer(start, rated, partition, network.reads)
     job = Job(
         targets, partition, settings, folder, network, device, workers, earlier, teacher, imitation, learned
     )
@@ -118,7 +121,17 @@ def check_start(
 ) -> dict[str, int]:
     """`training.learned.check_unseen`, of the files that a run with these settings starts from."""
     teacher = load_teacher(settings.teacher) if settings.teacher else None
-    known = _known(pretrained.load(settings.weights), teacher)
+    start = pretrained.load(settings.weights)
+    known = _known(start, teacher)
+    sets = {each.name for each in start.learned_from} | {
+        each.name for each in (teacher.data if teacher else ())
+    }
+    if rated.name in sets and not known:
+        _log.warning(
+            "%s: the start weights or the teacher have learned from this set and do not say from which "
+            "pictures: the division must be the one of then, or scores are not those of new pictures",
+            rated.name,
+        )
     return check_unseen(rated, partition, known, allowed=seen_test)
 
 
@@ -157,7 +170,7 @@ def _record(
 
 
 def _last_layer(
-    start: StartWeights, rated: AffectiveSet, reads: Sequence[str]
+    start: StartWeights, rated: AffectiveSet, partition: Partition, reads: Sequence[str]
 ) -> tuple[Tensor, Tensor] | None:
     """What the last layer may build on; if the start weights have one that cannot be used, that is told."""
     found = start.head_for(rated.labels, column_names(rated.name, rated.labels), reads)
@@ -168,6 +181,10 @@ def _last_layer(
             else f"reads {', '.join(start.reads)}"
         )
         terminal().print(f"the last layer starts anew: that of the start weights {why}", highlight=False)
+    if found and not len(partition.validation) and start.pictures & digests_of(rated, partition.train):
+        # Some training pictures are lent to choose how much of it is kept, and it knows their answers.
+        terminal().print("the last layer starts anew: that of the start weights knows these pictures")
+        return None
     return found
 
 

@@ -93,7 +93,7 @@ def check_unseen(
             f"{seen['test']} of the {len(partition.test)} pictures of {rated.name} that are to be scored "
             "have been learned from before, by the start weights or a teacher; they would be scored as if "
             "they were new. Start from others, or divide the pictures as they were divided then. With "
-            "--seen-test it goes on, and the card will say so",
+            "--seen-test it goes on; the card of a run says so",
             [str(path) for path in again["test"]],
         )
     if said := note_of(seen):

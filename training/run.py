@@ -32,6 +32,9 @@ class RunError(Exception):
     """The folder does not fit what is asked of it; the message says how."""
 
 
+_LATER = {"ratings", "seen"}
+
+
 @dataclass(frozen=True)
 class Run:
     """One folder."""
@@ -64,7 +67,8 @@ class Run:
                 raise RunError(f"{self.folder} holds a run already; pass --resume or another folder")
             found = self.record()
             # The command line also says what changes nothing: the device, the workers, the order of options.
-            compared = (wanted.keys() | found) - {"command"}
+            # What older runs have not written down cannot be compared.
+            compared = (wanted.keys() | found) - {"command"} - (_LATER - found.keys())
             if changed := sorted(key for key in compared if wanted.get(key) != found.get(key)):
                 raise RunError(f"{self.folder} was begun with other settings: {', '.join(changed)}")
             return

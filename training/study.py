@@ -158,8 +158,13 @@ def study(
         )
         report(rows[-1])
         (folder / "study.csv").write_text(to_csv(rows), "utf-8")
-        (folder / "study.md").write_text(to_markdown(rows, whole, settings) + note_of(seen), "utf-8")
+        (folder / "study.md").write_text(_told(to_markdown(rows, whole, settings), note_of(seen)), "utf-8")
     return rows
+
+
+def _told(table: str, note: str) -> str:
+    """A table and, if there is one, a paragraph of its own."""
+    return f"{table}\n{note}\n" if note else table
 
 
 def _features(

@@ -170,6 +170,7 @@ def tune(
             average.update_parameters(learner)
             for kept, loss in zip(losses, found, strict=True):
                 kept.append(loss.item())
+        del steps  # else its processes would go on decoding
         means = [sum(each) / len(each) for each in losses]
         if not all(map(torch.isfinite, torch.tensor(means))):
             raise FitError(f"after epoch {epoch} the loss is no number: lower the rate of {settings.rate:g}")

@@ -146,12 +146,14 @@ class PlainRequest:
             if message["type"] == "http.response.start":
                 head = message
             elif head is not None and not message.get("more_body", False):
-                if "route" in asked:
-                    scope["route"] = asked["route"]  # which the log and the metrics name
                 await send(head)
                 await send({**message, "body": b""})
 
-        await self.app(asked, receive, send_head)
+        try:
+            await self.app(asked, receive, send_head)
+        finally:
+            if "route" in asked:
+                scope["route"] = asked["route"]  # which the log and the metrics name
 
 
 class UnreadBody:

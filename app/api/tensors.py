@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import struct
 from dataclasses import dataclass
 from itertools import chain
@@ -29,8 +30,9 @@ MOST_VALUES = 2_000_000
 read them."""
 MOST_WIDE = 1_000_000
 """Bytes of a JSON text that is not all ASCII, as Base64 is: Python takes up to four times as many for it."""
-_WIDENS = (b"\\u", b"\0")
-"""What makes more than ASCII of ASCII: an escape of JSON, and UTF-16, in which the escape looks different."""
+_WIDENS = re.compile(rb"\\u(?!00)|\0")
+"""What makes more than a byte a letter of ASCII: an escape of JSON, and UTF-16, in which it looks otherwise.
+Escapes of a byte do no harm, and some write Base64 with them: Gson has ``\\u003d`` for its ``=``."""
 
 
 class Tensor(BaseModel):
@@ -126,8 +128,8 @@ def _check_size(text: bytes) -> None:
     values = sum(map(text.count, (b",", b":", b"[", b"{")))
     if values > MOST_VALUES:
         raise BadInference("the JSON is too large; send pictures as files, or as binary data")
-    if len(text) > MOST_WIDE and (not text.isascii() or any(each in text for each in _WIDENS)):
-        raise BadInference(f"JSON of more than {MOST_WIDE:,} bytes must be ASCII, without \\u escapes")
+    if len(text) > MOST_WIDE and (not text.isascii() or _WIDENS.search(text)):
+        raise BadInference(f"JSON of more than {MOST_WIDE:,} bytes must be ASCII, without escapes of more")
 
 
 def _what(error: ValueError | RecursionError) -> str:

@@ -34,7 +34,8 @@ LONGEST_BACK_OFF = 30.0
 MOST_HUNG = 3
 """Hung threads, which nothing can end, before the process should be restarted as a whole."""
 MOST_DEATHS = 5
-"""Threads of one device that died in a row, likewise: what a GPU has lost, only a new process gets back."""
+"""Threads of every device that died in a row, likewise: what a GPU has lost, only a new process gets back. As
+long as another answers, the process is of more use than its restart, which may find the GPU lost again."""
 
 
 class Engine:
@@ -85,8 +86,8 @@ class Engine:
 
     @property
     def beyond_repair(self) -> bool:
-        """Whether so many threads hang, or die one after the other, that only a new process helps."""
-        return self._hung >= MOST_HUNG or max(self._restarts) >= MOST_DEATHS
+        """Whether so many threads hang, or those of all devices keep dying, that only a new process helps."""
+        return self._hung >= MOST_HUNG or min(self._restarts) >= MOST_DEATHS
 
     def check_room(self, kind: Kind, *, deadline: float, work: int = 1) -> None:
         """Refuse what could not be taken now, before anything is spent on it.

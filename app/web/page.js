@@ -292,12 +292,12 @@ function press() {
 
 // ---- all emotions at once -----------------------------------------------------------------------------------
 
-async function showSheet() {
+// unfinished: the emotion whose map gives way to the sheet, and is then made anew.
+async function showSheet(unfinished = state.pending && state.explained) {
   const { photo } = state;
   const quality = chosen("quality");
-  const unfinished = state.pending && state.explained; // its map gives way to the sheet, and is then made anew
   const path = `explain?view=sheet&legend=true&quality=${quality}`;
-  const png = await run("Looking for what speaks for each emotion", showSheet, async (signal) =>
+  const png = await run("Looking for what speaks for each emotion", () => showSheet(unfinished), async (signal) =>
     receive(await ask(path, { photo: await smaller(photo), signal }), "blob"),
   );
   if (state.photo !== photo) return;

@@ -110,8 +110,9 @@ def test_what_others_read_of_the_same_prefix_is_passed_over() -> None:
     }
     assert of_compose > {"DEEPEMOTION_MEMORY", "DEEPEMOTION_NET"}
     of_kubernetes = [
-        f"DEEPEMOTION_{what}"
-        for what in ("SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8000_TCP", "PORT_8000_TCP_ADDR")
+        f"DEEPEMOTION_{service}{what}"
+        for service in ("", "CANARY_")
+        for what in ("SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP", "PORT_8000_TCP_ADDR")
     ]
     assert unknown_variables([*of_compose, *of_kubernetes, "PATH", "_DEEPEMOTION_COMPLETE"]) == []
 

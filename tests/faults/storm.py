@@ -35,7 +35,7 @@ PATIENCE = 60.0
 MEBIBYTE = 1024 * 1024
 LEAK = 8 * MEBIBYTE
 """That the service may have grown since it was warm. A kilobyte lost with each request of a long storm is
-more, an allocator's whim less."""
+more, an allocator's whim less. Twice as much where threads die: each new one may get an arena of its own."""
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Report:
         assert set(self.answers) <= {"200", "415", "422", "503", "504", "left"}, self.answers
         assert self.answers["200"] > 0
         assert self.files[1] <= self.files[0] + 2, self.files
-        assert self.memory[1] <= self.memory[0] + LEAK, self.memory
+        assert self.memory[1] <= self.memory[0] + (LEAK if self.gentle else 2 * LEAK), self.memory
 
 
 def pictures() -> tuple[list[bytes], list[bytes]]:

@@ -250,18 +250,18 @@ def test_labels_that_do_not_belong_to_the_pictures_stop_training(
 def test_a_last_layer_that_learned_a_skewed_mix_learned_nothing() -> None:
     mostly = torch.eye(3)[[0] * 80 + [1] * 10 + [2] * 10]
     blind = -(0.8 * math.log(0.8) + 0.2 * math.log(0.1))  # far below chance
-    phases.check_last_layer(blind - 0.01, mostly, mostly)
+    phases.check_last_layer(blind - 0.01, mostly, mostly, strict=True)
+    phases.check_last_layer(blind + 0.01, mostly, mostly, strict=False)  # one fold of many may be unlucky
     for loss in (blind + 0.01, math.nan):
         with pytest.raises(FitError, match=r"mean of the training pictures reaches 0\.639"):
-            phases.check_last_layer(loss, mostly, mostly)
+            phases.check_last_layer(loss, mostly, mostly, strict=True)
     few = mostly[::10]  # some of which may be unlike the others by luck
-    phases.check_last_layer(blind + 0.01, mostly, few)
+    phases.check_last_layer(blind + 0.01, mostly, few, strict=True)
     for loss in (math.log(3), math.nan):
         with pytest.raises(FitError, match=r"chance is 1\.099: it learned nothing"):
-            phases.check_last_layer(loss, mostly, few)
-    phases.check_last_layer(
-        1.0, torch.eye(3)[[0, 1]], torch.eye(3)[[2] * 60]
-    )  # an emotion that was not there
+            phases.check_last_layer(loss, mostly, few, strict=True)
+    absent = torch.eye(3)[[0, 1]], torch.eye(3)[[2] * 60]
+    phases.check_last_layer(1.0, *absent, strict=True)  # an emotion that was not there
 
 
 def test_the_class_target_learns_the_dominant_emotion_only(

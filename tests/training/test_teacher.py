@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import timm
 import torch
+from PIL import Image
 
 from tests.training.colours import SIDE, colour_set, draw_folder, parts
 from tests.training.test_fit import contents, log_of, unplugged
@@ -141,8 +143,18 @@ def test_pseudo_ratings_are_a_table_that_fit_reads(
     words += ["--side", str(SIDE), "--device", "cpu", "--output", str(table), "--rated"]
     assert main([*words, "nothing", str(colour_folder)]) == 1
     assert "there is no source 'nothing'" in " ".join(capsys.readouterr().err.split())
-    assert main([*words, "image_folder", str(draw_folder(tmp_path / "rated"))]) == 0
-    assert "pictures" in capsys.readouterr().out
+    assert main([*words, "image_folder", str(draw_folder(tmp_path / "rated"))]) == 1
+    assert "rated already" in " ".join(capsys.readouterr().err.split())  # the same pictures once more
+    words[2] = str(tmp_path / "mixed")
+    (tmp_path / "mixed").mkdir()
+    drawn = sorted(colour_folder.rglob("*.png"))
+    shutil.copy(drawn[0], tmp_path / "mixed")
+    for number, path in enumerate(drawn[1:10]):
+        with Image.open(path) as picture:
+            picture.rotate(90).save(tmp_path / "mixed" / f"turned-{number}.png")
+    assert main([*words, "image_folder", str(tmp_path / "rated")]) == 0
+    assert "1 pictures are left out: they are rated already" in " ".join(capsys.readouterr().out.split())
+    words[2] = str(colour_folder)
     assert main(["frequencies", "cap_d", str(table)]) == 0
     capsys.readouterr()
     words = [*words[:-1], "--precision", "bfloat16", "--own", "0.5", "--name", "others", "--rated"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from training import distributed, pretrained, teacher
 from training.affective_set import TEST_SHARE, DataError, Partition, split
 from training.fit import fit
-from training.learned import check_unseen
+from training.learned import check_unseen, digest, digests_of
 from training.pseudo_rate import Panel, kept_apart, of_both, of_others
 from training.run import Run
 from training.tune import tune
@@ -160,6 +161,8 @@ def _pseudo_rate(chosen: argparse.Namespace) -> None:
     known = frozenset[bytes]().union(*(each.pictures for each in teachers))
     for each in zip((rated, others), before, strict=True):
         check_unseen(*each, known, allowed=chosen.seen_test)
+    if chosen.own is None:
+        before = (before[0], _not_rated(others, of_rest, rated))
     partition, of_rest = kept_apart((rated, others), before)
     if left := sum(len(each.train) for each in before) - len(partition.train) - len(of_rest.train):
         OUT.print(f"{left} pictures are left out: near duplicates of what the other set holds out")
@@ -175,6 +178,21 @@ def _pseudo_rate(chosen: argparse.Namespace) -> None:
         OUT.print(f"{name}: validation loss {found.validation_loss:.3f} nats, penalty {found.penalty:g}")
     made.write(chosen.output)
     OUT.print(f"{chosen.output}: {len(made.pictures)} pictures")
+
+
+def _not_rated(others: AffectiveSet, part: Partition, rated: AffectiveSet) -> Partition:
+    """Without the pictures that are rated already: what people said of them is not to be predicted.
+
+    Raises:
+        DataError: all of them are.
+    """
+    known = digests_of(rated, range(len(rated)))
+    left = [index for index in part.train if digest(others.pictures[index]) not in known]
+    if not left:
+        raise DataError(f"all pictures of {others.name} are rated already")
+    if again := len(part.train) - len(left):
+        OUT.print(f"{again} pictures are left out: they are rated already")
+    return replace(part, train=np.asarray(left, dtype=part.train.dtype))
 
 
 def _parts(rated: AffectiveSet, chosen: argparse.Namespace) -> Partition:

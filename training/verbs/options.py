@@ -82,7 +82,7 @@ def add_validation_share(
 def _whole_folds(text: str) -> float:
     """A share that can be met; one that is out of range is refused where the pictures are divided."""
     share = float(text)
-    if not 0 < share <= 0.5 or abs(share * round(1 / share) - 1) <= _NEARLY:  # noqa: PLR2004 - a half
+    if not 0 < share <= 0.5 or abs(share * round(1 / share) - 1) <= _NEARLY + 1e-9:  # noqa: PLR2004 - a half
         return share
     parts = int(1 / share)
     raise argparse.ArgumentTypeError(

@@ -14,6 +14,7 @@ from app.card import Split
 from app.checkpoint import load_torchscript
 from training.affective_set import Partition
 from training.evaluate import EvaluationError
+from training.learned import check_unseen, in_checkpoint
 from training.lower_precision import halve
 from training.metrics import gap_closed, reliability_by_emotion
 from training.release import check_split, evaluation, release
@@ -146,6 +147,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         rated = reading.with_labels(chosen, checkpoint.card.labels)
         everything = np.arange(len(rated))
         partition = Partition(train=everything, validation=everything[:0], test=everything)
+        check_unseen(rated, partition, in_checkpoint(chosen.checkpoint), allowed=True)  # which tells of them
     else:
         rated, partition = _divided_as_recorded(checkpoint, chosen)
     found = evaluation(checkpoint, rated, partition)
