@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from app.card import DataSource
     from training.affective_set import AffectiveSet, Partition
     from training.learned import Digests
     from training.pretrained import StartWeights
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["FitError", "FitSettings", "describe", "fit", "with_target"]
+__all__ = ["FitError", "FitSettings", "fit", "with_target"]
 
 
 def digests(settings: FitSettings) -> dict[str, str]:
@@ -91,11 +92,10 @@ def fit(
     if settings.frozen:
         freeze(network, settings.frozen)
     _check_alike(settings, rated, partition)
-    known = _known(start, teacher)
-    seen, learned = distributed.by_first(
+    seen, own = distributed.by_first(
         lambda: (
-            check_unseen(rated, partition, known, allowed=seen_test),
-            to_text(known | digests_of(rated, partition.train)),
+            _check_unseen(rated, partition, start, teacher, seen_test=seen_test),
+            digests_of(rated, partition.train),
         )
     )
     record = _record(rated, partition, settings, start, teacher)
@@ -104,7 +104,12 @@ def fit(
     network.to(memory_format=torch.channels_last)
     imitation = None if teacher is None else Imitation(teacher).to(device)
     targets = with_target(rated, settings.target)
-    earlier = _last_layer(start, rated, partition, network.reads)
+    earlier = _last_layer(start, rated, network.reads)
+    if earlier and not len(partition.validation) and start.pictures & own:
+        # Some training pictures are lent to choose how much of it is kept, and it knows their answers.
+        terminal().print("the last layer starts anew: that of the start weights knows these pictures")
+        earlier = None
+    learned = to_text(_known(start, teacher) | own)
     job = Job(
         targets, partition, settings, folder, network, device, workers, earlier, teacher, imitation, learned
     )
@@ -121,18 +126,30 @@ def check_start(
 ) -> dict[str, int]:
     """`training.learned.check_unseen`, of the files that a run with these settings starts from."""
     teacher = load_teacher(settings.teacher) if settings.teacher else None
-    start = pretrained.load(settings.weights)
+    return _check_unseen(rated, partition, pretrained.load(settings.weights), teacher, seen_test=seen_test)
+
+
+def _check_unseen(
+    rated: AffectiveSet,
+    partition: Partition,
+    start: StartWeights,
+    teacher: Teacher | None,
+    *,
+    seen_test: bool,
+) -> dict[str, int]:
     known = _known(start, teacher)
-    sets = {each.name for each in start.learned_from} | {
-        each.name for each in (teacher.data if teacher else ())
-    }
-    if rated.name in sets and not known:
+    if not known and rated.name in {source.name for source in _shown(start, teacher)}:
         _log.warning(
             "%s: the start weights or the teacher have learned from this set and do not say from which "
             "pictures: the division must be the one of then, or scores are not those of new pictures",
             rated.name,
         )
     return check_unseen(rated, partition, known, allowed=seen_test)
+
+
+def _shown(start: StartWeights, teacher: Teacher | None) -> tuple[DataSource, ...]:
+    """The sets that a run's start weights and teacher have learned from, each once."""
+    return tuple(dict.fromkeys((*start.learned_from, *(() if teacher is None else teacher.data))))
 
 
 def _known(start: StartWeights, teacher: Teacher | None) -> Digests:
@@ -148,7 +165,6 @@ def _record(
 ) -> dict[str, Any]:
     """What a run is, for ``run.json``."""
     own = describe(rated, partition)
-    shown = dict.fromkeys((*start.learned_from, *(() if teacher is None else teacher.data)))
     return {
         "settings": asdict(settings),
         "labels": rated.labels,
@@ -157,7 +173,9 @@ def _record(
         if teacher is None
         else _taught(start.provenance, teacher.provenance),
         "earlier_commands": (*start.commands, *(() if teacher is None else teacher.commands)),
-        "data": [source.model_dump() for source in (*(each for each in shown if each != own), own)],
+        "data": [
+            source.model_dump() for source in (*(each for each in _shown(start, teacher) if each != own), own)
+        ],
         "mean": start.mean,
         "std": start.std,
         "count_border": start.count_border,
@@ -170,7 +188,7 @@ def _record(
 
 
 def _last_layer(
-    start: StartWeights, rated: AffectiveSet, partition: Partition, reads: Sequence[str]
+    start: StartWeights, rated: AffectiveSet, reads: Sequence[str]
 ) -> tuple[Tensor, Tensor] | None:
     """What the last layer may build on; if the start weights have one that cannot be used, that is told."""
     found = start.head_for(rated.labels, column_names(rated.name, rated.labels), reads)
@@ -181,10 +199,6 @@ def _last_layer(
             else f"reads {', '.join(start.reads)}"
         )
         terminal().print(f"the last layer starts anew: that of the start weights {why}", highlight=False)
-    if found and not len(partition.validation) and start.pictures & digests_of(rated, partition.train):
-        # Some training pictures are lent to choose how much of it is kept, and it knows their answers.
-        terminal().print("the last layer starts anew: that of the start weights knows these pictures")
-        return None
     return found
 
 

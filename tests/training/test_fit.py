@@ -13,13 +13,13 @@ import torch
 from safetensors import safe_open
 
 from tests.training.colours import SIDE, colour_set, parts
-from training import fit as fitting
 from training import phases, pretrained
 from training.affective_set import Partition
 from training.augment import AugmentationError
 from training.fit import FitError, FitSettings, _what_is_learned, fit, with_target
 from training.head import PENALTIES, extract, fit_head
 from training.inception import BLOCKS, InceptionError, build
+from training.learned import describe
 from training.phases import _apart, schedule
 from training.pictures import RatedPictures, batches
 from training.pseudo_rate import column_names
@@ -198,7 +198,7 @@ def test_a_run_can_be_the_start_of_another(
     restore(straight.best, trained, None)
     for key, value in trained.blocks.state_dict().items():
         assert torch.equal(tuned.blocks.state_dict()[key], value)
-    assert fitting.describe(rated, partition).terms == "not stated"
+    assert describe(rated, partition).terms == "not stated"
 
 
 def test_a_run_builds_on_the_last_layer_of_one_that_knew_its_emotions(

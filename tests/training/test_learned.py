@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tests.training.colours import SIDE, colour_set, parts
 from training import pretrained
 from training.__main__ import main
 from training.affective_set import DataError, split
-from training.learned import NOTHING, check_unseen, digest, digests_of, from_text, note_of, to_text
+from training.learned import LEARNED, NOTHING, check_unseen, digest, digests_of, from_text, note_of, to_text
 from training.run import Run
 
 if TYPE_CHECKING:
@@ -94,3 +96,50 @@ def test_what_was_learned_is_not_scored_as_if_it_were_new(
     assert "And more." in told
     everything = digests_of(colour_set(colour_folder), np.union1d(first.train, second.train))
     assert pretrained.load(made).pictures == everything, "what it started from has learned some of them"
+
+
+def test_weights_that_do_not_say_what_they_know_are_told_of(
+    colour_folder: Path, fitted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As runs of before this was written down left them."""
+    old = tmp_path / "old.safetensors"
+    with safe_open(str(fitted / "best.safetensors"), framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+        meta = {key: value for key, value in file.metadata().items() if key != LEARNED}
+    save_file(tensors, str(old), meta)
+    words = [
+        str(colour_folder),
+        "--side",
+        str(SIDE),
+        "--epochs",
+        "0",
+        "--device",
+        "cpu",
+        "--weights",
+        str(old),
+    ]
+    for verb in (["fit", "image_folder", *words, "--run"], ["crossval", "image_folder", *words, "--out"]):
+        caplog.clear()
+        assert main([*verb, str(tmp_path / verb[0])]) == 0
+        assert "do not say from which pictures" in caplog.text
+
+
+def test_a_last_layer_that_knows_the_answers_is_not_built_on(
+    colour_folder: Path, fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "fit",
+        "image_folder",
+        str(colour_folder),
+        "--side",
+        str(SIDE),
+        "--epochs",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    words += ["--weights", str(fitted / "best.safetensors")]
+    assert main([*words, "--run", str(tmp_path / "some")]) == 0
+    assert "knows these pictures" not in " ".join(capsys.readouterr().err.split())
+    assert main([*words, "--run", str(tmp_path / "all"), "--all-pictures"]) == 0
+    assert "knows these pictures" in " ".join(capsys.readouterr().err.split())
