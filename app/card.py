@@ -166,6 +166,11 @@ class Card(_CardPart):
     )
     plots: CardPlots | None = Field(default=None, description="None for cards from before there were some")
 
+    @property
+    def release(self) -> str:
+        """What the checkpoint is called where one word has to say it: name@version."""
+        return f"{self.name}@{self.version}"
+
     @field_validator("labels")
     @classmethod
     def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ def _checkpoint(settings: Settings) -> tuple[Loaded | None, Check]:
         return None, Check("checkpoint", State.FAIL, str(error), change)
     card = loaded.model.card
     found = (
-        f"{settings.checkpoint}: {card.name}@{card.version}, {len(card.labels)} emotions, "
+        f"{settings.checkpoint}: {card.release}, {len(card.labels)} emotions, "
         f"sha256 {loaded.model.sha256[:12]}…"
     )
     return loaded, Check("checkpoint", State.OK, found)

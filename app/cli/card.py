@@ -48,7 +48,7 @@ def card(*, json: AsJson = False, checkpoint: Checkpoint = None) -> None:
 def _print_facts(card: "Card", sha256: str) -> None:
     learned = {"distribution": "the whole distribution", "class": "the dominant emotion"}[card.target]
     facts = [
-        ("checkpoint", f"{card.name}@{card.version}, {card.created}"),
+        ("checkpoint", f"{card.release}, {card.created}"),
         ("sha256", sha256),
         ("description", card.description),
         ("emotions", ", ".join(card.labels)),

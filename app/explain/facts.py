@@ -35,7 +35,7 @@ def facts(card: Card, explanations: Sequence[Explanation], quality: str) -> dict
         "Evidence": "yes" if any(has_evidence(each) for each in explanations) else "no",
         "Abstained": doubt(card, first) or "no",
         "Settings": quality,
-        "Model": f"{card.name}@{card.version}",
+        "Model": card.release,
     }
 
 

@@ -109,7 +109,7 @@ def score(
                 journal.add(outcomes)
                 tell(tally())
         about = {
-            "model": f"{model.card.name}@{model.card.version}",
+            "model": model.card.release,
             "model_sha256": model.sha256,
             "precision": model.precision,
         }

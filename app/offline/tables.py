@@ -108,7 +108,7 @@ def _row(card: Card, after: Sequence[str], entry: Entry) -> tuple[Any, ...]:
         "abstained_because": said["abstained_because"] or "",
         "width": entry.width,
         "height": entry.height,
-        "model": f"{card.name}@{card.version}",
+        "model": card.release,
     }
     return (entry.path, *entry.probabilities, *(cells[name] for name in after))
 
