@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _READ_AT_LEAST = 16 * 1024
 """Bytes of an answer that a client has to read within each `write_seconds`."""
+_LAST_HEAD_SECONDS = 1.0
+"""For how long a service that stops still reads from a connection: what a client has sent already, or sends
+before it can know, is accepted work."""
 
 
 class Connection(StrictProtocol):
@@ -43,6 +46,7 @@ class Connection(StrictProtocol):
     _reading: asyncio.TimerHandle | None = None
     _unread_since: float = 0.0
     _drained = False
+    _stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first head is due from now on."""
@@ -59,9 +63,11 @@ class Connection(StrictProtocol):
             self._expect_head()
 
     def on_headers_complete(self) -> None:
-        """No head is due."""
+        """No head is due, and if the service stops, none after this one."""
         self._stop_waiting()
         super().on_headers_complete()
+        if self._stopping and not self.idle:
+            self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is due any more."""
@@ -84,6 +90,14 @@ class Connection(StrictProtocol):
         """What is written need not be read yet, and closing would wait for that."""
         super().on_response_complete()
         self._expect_reading()
+
+    def shutdown(self) -> None:
+        """The service stops: uvicorn would hang up on a client whose request is on its way."""
+        self._stopping = True
+        if self.idle:
+            self.loop.call_later(_LAST_HEAD_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def refuse(self) -> None:
         """What is not HTTP is answered with a problem, as every other mistake."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 import threading
 import time
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -19,6 +23,7 @@ from tests.pictures import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from urllib.parse import SplitResult
 
 CLIENTS = 6
 ARRIVES_WITHIN = 0.05
@@ -52,17 +57,19 @@ class Load:
             thread.start()
 
     def _ask(self, who: int) -> None:
-        while True:
-            self._asked_at[who] = time.monotonic()
-            try:
-                answer = httpx.post(f"{self.url}/predict", content=plain(), timeout=PATIENCE)
-            except httpx.ConnectError:
-                self.refused += 1
-                return
-            except httpx.TransportError as error:
-                self.lost.append(type(error).__name__)
-                return
-            self.answers.append(answer.status_code)
+        each_anew = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=self.url, timeout=PATIENCE, limits=each_anew) as client:
+            while True:
+                self._asked_at[who] = time.monotonic()
+                try:
+                    answer = client.post("/predict", content=plain())
+                except httpx.ConnectError:
+                    self.refused += 1
+                    return
+                except httpx.TransportError as error:
+                    self.lost.append(type(error).__name__)
+                    return
+                self.answers.append(answer.status_code)
 
     def until_all_wait(self) -> None:
         """Wait for a moment in which the service has the request of every client, and none is connecting."""
@@ -78,6 +85,15 @@ class Load:
 def taken_by(service: Process) -> list[object]:
     """The statuses of the predictions that the service says it has answered."""
     return [line["status"] for line in service.log() if line.get("route") == "/predict"]
+
+
+def refuses(address: SplitResult) -> bool:
+    """Whether the service takes no connections any more."""
+    try:
+        socket.create_connection((address.hostname, address.port), PATIENCE).close()
+    except ConnectionError:
+        return True
+    return False
 
 
 @pytest.fixture
@@ -96,6 +112,24 @@ def test_sigterm_under_load_answers_everything_that_was_accepted(started: Proces
     assert set(load.answers) == {200}
     assert (load.refused, load.lost) == (CLIENTS, [])
     assert taken_by(started) == load.answers  # every request that the service saw was answered, and arrived
+
+
+def test_what_comes_on_an_open_connection_while_it_stops_is_answered(started: Process) -> None:
+    address = urlsplit(started.url())
+    request = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(plain())
+    with socket.create_connection((address.hostname, address.port)) as early:
+        early.settimeout(PATIENCE)
+        time.sleep(ARRIVES_WITHIN)
+        started.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(address))
+        early.sendall(request + plain())
+        answer = HTTPResponse(early)
+        answer.begin()
+        assert answer.status == 200
+        assert answer.headers["connection"] == "close"
+        assert "distribution" in json.loads(answer.read())
+        assert early.recv(1) == b""
+    assert started.end() == 0
 
 
 def test_what_outlasts_the_drain_is_answered_as_the_service_answers(slow_checkpoint: Path) -> None:
