@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -65,6 +65,7 @@ class Checkpoint:
         device: where the network is.
         layers: names of the inner layers that ``activations`` shows, from the first to the last.
         compiled: computes the same as the network's judgement in less time; None for what has no such thing.
+        stream: does so on the thread that calls it, whichever and however many do so at once; or None.
         predicts: what computes predictions, in words.
         precision: of predictions.
         quantised: what predicting in a lower precision changes; None in single precision.
@@ -76,9 +77,14 @@ class Checkpoint:
     device: torch.device
     layers: tuple[str, ...] = ()
     compiled: Computing | None = None
+    stream: Computing | None = None
     predicts: str = TORCHSCRIPT
     precision: Precision = "float32"
     quantised: Quantised | None = None
+
+    def as_stream(self) -> Checkpoint:
+        """The same, which predicts as one of several streams."""
+        return replace(self, compiled=self.stream)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ wherever there is no such graph, nothing to run it, or an answer that differs.
 from __future__ import annotations
 
 import os
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,10 +49,13 @@ class Compiled:
         weights: single precision, by their names in the checkpoint.
         threads: that compute together.
         cpus: processors that those which are started here keep to; None is all.
+        streams: whether it is also to compute on single threads.
 
     Attributes:
         name: of what computes, and its version.
         metadata: of the graph.
+        stream: computes on the thread that calls it alone, and several may call it at once; None without
+            `streams`. It has the same weights, but once more in the order that convolutions read them in.
 
     Raises:
         CannotCompile: the graph does not fit the weights, or is none.
@@ -64,29 +68,22 @@ class Compiled:
         *,
         threads: int,
         cpus: Set[int] | None = None,
+        streams: bool = False,
     ) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ALONE
-        options.intra_op_num_threads = threads
-        if cpus is not None and threads > 1:
-            each = ",".join(str(cpu + 1) for cpu in sorted(cpus))  # it counts them from one
-            options.add_session_config_entry(
-                "session.intra_op_thread_affinities", ";".join([each] * (threads - 1))
-            )
         # The session reads them where they are, so they are kept.
         self._weights = {
             mark(name): onnxruntime.OrtValue.ortvalue_from_numpy(weight.contiguous().numpy())
             for name, weight in weights.items()
             if mark(name).encode() in graph  # it accepts none but those that it needs, and does not list them
         }
-        try:
-            options.add_external_initializers(list(self._weights), list(self._weights.values()))
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # whatever it raises on a graph, TorchScript remains
-            raise CannotCompile(f"the graph does not fit the network: {error}") from error
         self.name = f"ONNX Runtime {onnxruntime.__version__}"
+        self._session = _session(graph, self._weights, threads, cpus)
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._input: str = self._session.get_inputs()[0].name
+        self.stream: Compiled | None = None
+        if streams:
+            self.stream = copy(self)
+            self.stream._session = _session(graph, self._weights, 1, None)  # noqa: SLF001 - it is our copy
 
     def __call__(self, pictures: NDArray[np.uint8]) -> tuple[torch.Tensor, ...]:
         """Logits ``[N, K]``, and novelty ``[N]`` if the network has it, of pictures ``uint8 [N, 3, S, S]``.
@@ -101,3 +98,22 @@ class Compiled:
                 raise MemoryError(_NO_MEMORY) from error
             raise
         return tuple(torch.from_numpy(answer) for answer in answers)
+
+
+def _session(
+    graph: bytes, weights: Mapping[str, onnxruntime.OrtValue], threads: int, cpus: Set[int] | None
+) -> onnxruntime.InferenceSession:
+    """Raises CannotCompile."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ALONE
+    options.intra_op_num_threads = threads
+    if cpus is not None and threads > 1:
+        each = ",".join(str(cpu + 1) for cpu in sorted(cpus))  # it counts them from one
+        options.add_session_config_entry(
+            "session.intra_op_thread_affinities", ";".join([each] * (threads - 1))
+        )
+    try:
+        options.add_external_initializers(list(weights), list(weights.values()))
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # whatever it raises on a graph, TorchScript remains
+        raise CannotCompile(f"the graph does not fit the network: {error}") from error

@@ -56,6 +56,7 @@ def load(
     precision: Precision = "float32",
     threads: int | None = None,
     cpus: Set[int] | None = None,
+    streams: int = 1,
 ) -> Checkpoint:
     """Verify and load a checkpoint onto a device.
 
@@ -67,6 +68,7 @@ def load(
         precision: of predictions.
         threads: of the compiled network; None is as many as torch has.
         cpus: processors that they keep to; None is all.
+        streams: threads that may also predict each for itself.
 
     Raises:
         CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card; or the graph
@@ -78,7 +80,13 @@ def load(
     def beside() -> Compiled:
         verify(graph)
         weights = checkpoint.network.state_dict()
-        return Compiled(graph.read_bytes(), weights, threads=threads or torch.get_num_threads(), cpus=cpus)
+        return Compiled(
+            graph.read_bytes(),
+            weights,
+            threads=threads or torch.get_num_threads(),
+            cpus=cpus,
+            streams=streams > 1,
+        )
 
     if precision == "int8":
         return _in_integers(checkpoint, graph, beside)
@@ -92,7 +100,7 @@ def load(
             compiled = beside()
         else:
             return checkpoint
-        return with_compiled(checkpoint, compiled)
+        return _with_stream(with_compiled(checkpoint, compiled))
     except CannotCompile as error:
         log.warning("%s is predicted with TorchScript alone: %s", path.name, error)
         return replace(checkpoint, predicts=f"{TORCHSCRIPT}, because {error}")
@@ -114,7 +122,7 @@ def _in_integers(checkpoint: Checkpoint, graph: Path, beside: Callable[[], Compi
         raise CheckpointError(f"there is no {graph} to predict with; `python -m training quantise` makes it")
     try:
         compiled = beside()
-        return _with_lower(checkpoint, compiled, compiled.metadata.get(QUANTISED, ""), "int8")
+        return _with_stream(_with_lower(checkpoint, compiled, compiled.metadata.get(QUANTISED, ""), "int8"))
     except CannotCompile as error:
         raise CheckpointError(f"{graph} cannot predict: {error}") from error
 
@@ -176,6 +184,23 @@ def with_compiled(checkpoint: Checkpoint, compiled: Computing) -> Checkpoint:
     faster = replace(checkpoint, compiled=compiled, predicts=compiled.name)
     _check(lambda: judge(faster, pictures).difference(judge(checkpoint, pictures)), LARGEST_DIFFERENCE)
     return faster
+
+
+def _with_stream(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint that predicts on single threads too, if what it predicts with does.
+
+    Raises:
+        CannotCompile: its answers there are others, or none.
+    """
+    if not (isinstance(checkpoint.compiled, Compiled) and checkpoint.compiled.stream):
+        return checkpoint
+    streaming = replace(checkpoint, stream=checkpoint.compiled.stream)
+    pictures = probes(checkpoint.card.input_size)
+    _check(
+        lambda: judge(streaming.as_stream(), pictures).difference(judge(checkpoint, pictures)),
+        LARGEST_DIFFERENCE,
+    )
+    return streaming
 
 
 def probes(side: int) -> NDArray[np.uint8]:

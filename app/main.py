@@ -103,7 +103,7 @@ async def _running(
 ) -> AsyncIterator[Service]:
     """The service between its start and its end."""
     try:
-        devices = choose_devices(settings.device, settings.threads)
+        devices = choose_devices(settings.device, settings.threads, largest_batch=settings.max_batch)
         first = await load_model_apart(settings.checkpoint, devices, settings.precision)
         service = make_service(settings, first, devices, counted)
     except (CheckpointError, KeysError) as error:

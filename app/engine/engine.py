@@ -6,9 +6,11 @@ import asyncio
 import logging
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from app.engine.errors import DeadlinePassed, EngineStopped
+from app.engine.floor import Floor
 from app.engine.jobs import DreamJob, Dreamt, Explanation, Job, Pixels, Prediction, PredictionJob
 from app.engine.lines import Lines
 from app.engine.worker import Worker
@@ -60,14 +62,14 @@ class Engine:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._devices = tuple(devices)
         self._limits = limits
         self._metrics = metrics
         running = sum(limits.running_on(device.torch) for device in devices)
         self._lines = Lines(limits, running, metrics, clock=clock)
-        self._workers = [self._new_worker(index) for index in range(len(devices))]
-        self._restarts = [0] * len(devices)
-        self._restart_at: list[float | None] = [None] * len(devices)
+        self._posts = [post for index, device in enumerate(devices) for post in _posts(index, device)]
+        self._workers = [self._new_worker(number) for number in range(len(self._posts))]
+        self._restarts = [0] * len(self._posts)
+        self._restart_at: list[float | None] = [None] * len(self._posts)
         self._hung = 0
         self._model: Model | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -87,7 +89,10 @@ class Engine:
     @property
     def beyond_repair(self) -> bool:
         """Whether so many threads hang, or those of all devices keep dying, that only a new process helps."""
-        return self._hung >= MOST_HUNG or min(self._restarts) >= MOST_DEATHS
+        of_leaders = [
+            count for worker, count in zip(self._workers, self._restarts, strict=True) if worker.leads
+        ]
+        return self._hung >= MOST_HUNG or min(of_leaders) >= MOST_DEATHS
 
     def check_room(self, kind: Kind, *, deadline: float, work: int = 1) -> None:
         """Refuse what could not be taken now, before anything is spent on it.
@@ -219,7 +224,8 @@ class Engine:
         """
         if not self.ready:
             raise EngineStopped("no device is ready to try a new checkpoint")
-        warming = [asyncio.wrap_future(worker.warm(model)) for worker in self._workers if worker.open]
+        leaders = [worker for worker in self._workers if worker.leads and worker.open]
+        warming = [asyncio.wrap_future(worker.warm(model)) for worker in leaders]
         await asyncio.gather(*warming)
         self._model = model
 
@@ -256,7 +262,7 @@ class Engine:
         self._metrics.restarts.labels(reason).inc()
         self._hung += reason == "hung"
         wait = min(LONGEST_BACK_OFF, CHECK_SECONDS * (2 ** self._restarts[index] - 1))  # the first at once
-        log.critical("the thread of %s %s; a new one in %g s", self._devices[index].torch, reason, wait)
+        log.critical("the thread of %s %s; a new one in %g s", self._posts[index].device.torch, reason, wait)
         self._workers[index].retire(f"the device's thread {reason}")
         self._restarts[index] += 1
         self._restart_at[index] = now + wait
@@ -270,7 +276,7 @@ class Engine:
         try:
             self._workers[index].start(self._model)
         except RuntimeError:  # the process may have no more threads
-            log.exception("no thread for %s can be started", self._devices[index].torch)
+            log.exception("no thread for %s can be started", self._posts[index].device.torch)
             self._lose(index, "died", self._lines.clock())
 
     async def _watch(self) -> None:
@@ -282,7 +288,16 @@ class Engine:
                 log.exception("looking after the devices failed")
 
     def _new_worker(self, index: int) -> Worker:
-        return Worker(index, self._devices[index], self._lines, self._limits, self._metrics)
+        post = self._posts[index]
+        return Worker(
+            post.index,
+            post.device,
+            self._lines,
+            self._limits,
+            self._metrics,
+            floor=post.floor,
+            leads=post.leads,
+        )
 
     async def _answer(self, job: Job[Result]) -> Result:
         loop = asyncio.get_running_loop()
@@ -291,6 +306,22 @@ class Engine:
                 return await asyncio.wrap_future(job.answer)
         except TimeoutError as error:
             raise DeadlinePassed("the deadline passed before the result was there") from error
+
+
+@dataclass(frozen=True)
+class _Post:
+    """What a worker, and whoever replaces it, is given."""
+
+    index: int
+    device: Device
+    floor: Floor
+    leads: bool
+
+
+def _posts(index: int, device: Device) -> list[_Post]:
+    """One for each stream of a device; the first leads."""
+    floor = Floor(device.streams)
+    return [_Post(index, device, floor, leads=stream == 0) for stream in range(device.streams)]
 
 
 def _trouble(worker: Worker) -> str | None:

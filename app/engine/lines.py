@@ -63,7 +63,7 @@ class Lines:
         self._dreams: deque[DreamJob] = deque()
         self._stopping = False
         self._open = 0
-        self._idle = 0
+        self._idle = self._idle_leaders = 0
         for kind, line in ((Kind.PREDICTION, self._predictions), (Kind.EXPLANATION, self._dreams)):
             metrics.watch("queue_length", "requests that wait for a device", line.__len__, kind=kind)
 
@@ -120,7 +120,7 @@ class Lines:
                 self._append(self._predictions, job, self._most[Kind.PREDICTION])
             else:
                 self._append(self._dreams, job, self._most[Kind.EXPLANATION])
-            self.changed.notify()
+            self.changed.notify_all()  # one of them may not be the one who can take it
 
     # What workers do; all of it with `changed` held.
 
@@ -130,26 +130,45 @@ class Lines:
         return bool(self._predictions)
 
     @property
+    def length(self) -> int:
+        """Predictions that wait."""
+        return len(self._predictions)
+
+    @property
     def finished(self) -> bool:
         """Whether there will be no more work."""
         return self.given_up or (self._stopping and not any(self._held.values()))
 
-    def wait(self) -> None:
-        """Wait for a change, as one of the idle."""
+    def wait(self, *, leads: bool = True) -> None:
+        """Wait for a change, as one of the idle, who might take a whole device or only one thread of it."""
         self._idle += 1
+        self._idle_leaders += leads
         try:
             self.changed.wait()
         finally:
             self._idle -= 1
+            self._idle_leaders -= leads
 
     def count_open(self, change: int) -> None:
         """A worker has become warm (1), or takes no more turns (-1)."""
         self._open += change
 
-    def take_predictions(self, largest: int) -> list[PredictionJob]:
-        """The next batch: of one model, in the order of arrival, and with a share left to idle workers."""
+    def next_prediction(self) -> PredictionJob | None:
+        """The first that anybody still waits for; those before it are dropped."""
+        now = self.clock()
+        while self._predictions and not self._predictions[0].wanted(now):
+            self._predictions.popleft()
+        return self._predictions[0] if self._predictions else None
+
+    def take_predictions(self, largest: int, *, whole: bool = False) -> list[PredictionJob]:
+        """The next batch: of one model, in the order of arrival, and with a share left to idle workers.
+
+        Args:
+            largest: number of pictures.
+            whole: whether it is taken to a whole device, as only other devices' leaders could.
+        """
         waiting = len(self._predictions)
-        most = min(largest, math.ceil(waiting / (1 + self._idle)))
+        most = min(largest, math.ceil(waiting / (1 + (self._idle_leaders if whole else self._idle))))
         batch: list[PredictionJob] = []
         now = self.clock()
         while self._predictions and len(batch) < most:

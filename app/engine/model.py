@@ -68,7 +68,14 @@ def load_model(path: Path, devices: Sequence[Device], precision: Precision = "fl
     """
     return Model(
         tuple(
-            load(path, each.torch, precision=precision, threads=each.threads, cpus=each.cpus)
+            load(
+                path,
+                each.torch,
+                precision=precision,
+                threads=each.threads,
+                cpus=each.cpus,
+                streams=each.streams,
+            )
             for each in devices
         )
     )

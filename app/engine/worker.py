@@ -1,4 +1,4 @@
-"""The one owner of a device: continuous batching without a timer.
+"""The owner of a device, or of one of its streams (`app.engine.floor`): continuous batching without a timer.
 
 Each turn takes whatever waits. Predictions go first, up to the largest batch; only when none waits does one
 gradient step of the running dreams get its turn. So an idle engine answers at once, a busy one fills its
@@ -22,6 +22,7 @@ import torch
 from app.checkpoint import judge
 from app.engine.device import is_out_of_memory, warm_up
 from app.engine.errors import DeviceLost, ModelFailed
+from app.engine.floor import Floor
 from app.engine.jobs import DreamJob, Job, Prediction, PredictionJob
 from app.engine.limits import EngineLimits, Kind
 from app.explain.dream import take_step
@@ -44,17 +45,29 @@ class Worker:
         index: of the device among the engine's.
         device: what it owns, and the processors to do it with.
         lines: where its work comes from.
+        floor: what it shares the device by; None if there is no other worker.
+        leads: whether it takes the whole device, for what needs that; the others only ever take one thread.
     """
 
     def __init__(
-        self, index: int, device: Device, lines: Lines, limits: EngineLimits, metrics: Metrics
+        self,
+        index: int,
+        device: Device,
+        lines: Lines,
+        limits: EngineLimits,
+        metrics: Metrics,
+        *,
+        floor: Floor | None = None,
+        leads: bool = True,
     ) -> None:
         self.index = index
+        self.leads = leads
         self.thread = threading.Thread(target=self._live, name=f"engine-{index}", daemon=True)
         self.open = False
         self.died = False
         self._device = device
         self._lines = lines
+        self._floor = floor or Floor(1)
         self._metrics = metrics
         self._hang_seconds = limits.hang_seconds
         self._max_batch = limits.max_batch
@@ -125,7 +138,7 @@ class Worker:
             self._on_device, self._running = (), []
             self._retired = True
             self._close()
-            self._lines.changed.notify_all()
+            self._leave_floor()
             warming = [future for future in self._warming if not future.done()]
         for job in lost:
             job.fail(DeviceLost(reason))
@@ -137,7 +150,10 @@ class Worker:
     def _live(self) -> None:
         try:
             self._device.settle()
-            self._warm_up_first()
+            if self.leads:
+                self._warm_up_first()
+            else:
+                self._await_leader()
             self.take_requests()
             while self.take_turn():
                 pass
@@ -169,12 +185,22 @@ class Worker:
             self._busy_since = None
             return
 
-    def take_requests(self) -> None:
-        """Count as a device that answers, from now on."""
+    def _await_leader(self) -> None:
+        """The leader warms up for all."""
         with self._lines.changed:
-            if not (self._retired or self.open):
-                self.open = True
+            while self._floor.leader is None and not (self._retired or self._lines.finished):
+                self._lines.changed.wait()
+
+    def take_requests(self) -> None:
+        """Answer from now on; the leader counts as the device that does."""
+        with self._lines.changed:
+            if self._retired or self.open:
+                return
+            self.open = True
+            if self.leads:
+                self._floor.leader = self
                 self._lines.count_open(1)
+                self._lines.changed.notify_all()
 
     def take_turn(self) -> bool:
         """Wait for work and do one piece of it; false when there will be no more.
@@ -185,31 +211,65 @@ class Worker:
             while (work := self._next()) is None:
                 if self._retired or self._lines.finished:
                     return False
-                self._lines.wait()
+                self._lines.wait(leads=self.leads)
             self._busy_since = self._lines.clock()
         work()
+        self.end_turn()
+        return True
+
+    def end_turn(self) -> None:
+        """Leave the device to whoever waits for it."""
         with self._lines.changed:
             self._on_device, self._busy_since = (), None
-        return True
+            self._leave_floor()
+
+    def _leave_floor(self) -> None:
+        self._floor.leave(self)
+        if self._floor.streams > 1 or self._retired:
+            self._lines.changed.notify_all()
 
     def _next(self) -> Callable[[], object] | None:
         """The work of the next turn; a chore goes before predictions, but not twice in a row."""
         if self._retired or self._lines.given_up:
             return None
-        if self._chores and not (self._chore_was_last and self._lines.predictions_wait):
-            return self._next_chore()
+        chore = bool(self._chores) and not (self._chore_was_last and self._lines.predictions_wait)
+        if self.leads:
+            self._floor.claimed = chore  # else others would go on taking turns beside each other for ever
+        if chore:
+            return self._next_chore() if self._floor.empty else None
         self._chore_was_last = False
-        if batch := self._lines.take_predictions(self._max_batch):
-            self._on_device = batch
-            return partial(self._predict, batch)
+        if work := self._next_batch():
+            return work
+        if not (self.leads and self._floor.empty):
+            return None
         self._admit_dreams()
         if self._running:
+            self._floor.enter(self, whole=True)
             return partial(self._step, self._next_steps())
         # Those that a chore stood back for may have left meanwhile, and nobody else would wake this thread.
         return self._next_chore() if self._chores else None
 
+    def _next_batch(self) -> Callable[[], object] | None:
+        """Predictions: all that wait with the whole device, or a part of them on one thread of it."""
+        first = self._lines.next_prediction()
+        if first is None or not self._floor.has_room:
+            return None
+        copy = first.model.copies[self.index]
+        few = self._floor.empty and self._lines.length < self._floor.streams
+        whole = copy.stream is None or (few and self._floor.leader is not None)
+        if whole and not (self.leads and self._floor.empty):
+            return None
+        most = self._max_batch if whole else max(1, self._max_batch // self._floor.streams)
+        batch = self._lines.take_predictions(most, whole=whole)
+        if not batch:  # the deadline has passed meanwhile
+            return None
+        self._floor.enter(self, whole=whole)
+        self._on_device = batch
+        return partial(self._predict, batch, whole=whole)
+
     def _next_chore(self) -> Callable[[], object]:
         self._chore_was_last = True
+        self._floor.enter(self, whole=True)
         return self._chores.popleft()
 
     def _admit_dreams(self) -> None:
@@ -230,17 +290,19 @@ class Worker:
         ]
         return alike[: self._max_running]
 
-    def _predict(self, batch: Sequence[PredictionJob]) -> None:
+    def _predict(self, batch: Sequence[PredictionJob], *, whole: bool) -> None:
         began = self._lines.clock()
+        copy = batch[0].model.copies[self.index]
         try:
             pictures = np.stack([job.pixels for job in batch])
-            judged = judge(batch[0].model.copies[self.index], pictures)
+            judged = judge(copy if whole else copy.as_stream(), pictures)
         except Exception as error:  # noqa: BLE001 - whatever a network raises on a picture
-            self._predict_in_halves(batch, error)
+            self._predict_in_halves(batch, error, whole=whole)
             return
         seconds = self._lines.clock() - began
         self._record(Kind.PREDICTION, len(batch), seconds)
-        self._lines.learn(Kind.PREDICTION, seconds / len(batch))
+        shared = 1 if whole else self._floor.streams
+        self._lines.learn(Kind.PREDICTION, seconds / shared / len(batch))
         sound = judged.sound
         for place, job in enumerate(batch):
             waited = began - job.accepted
@@ -251,7 +313,7 @@ class Worker:
             else:
                 self._fail(job, Kind.PREDICTION, "the network's answer to this picture is not a number")
 
-    def _predict_in_halves(self, batch: Sequence[PredictionJob], error: Exception) -> None:
+    def _predict_in_halves(self, batch: Sequence[PredictionJob], error: Exception, *, whole: bool) -> None:
         """Too large a batch fits in halves, and a picture that the network fails on fails alone."""
         if len(batch) == 1:
             self._check_device()
@@ -261,10 +323,10 @@ class Worker:
         half = len(batch) // 2
         if is_out_of_memory(error):
             traceback.clear_frames(error.__traceback__)  # which hold what did not fit
-            self._max_batch = max(1, half)
-            log.warning("out of memory with %d pictures; from now on %d a batch", len(batch), self._max_batch)
-        self._predict(batch[:half])
-        self._predict(batch[half:])
+            self._max_batch = max(1, half if whole else half * self._floor.streams)
+            log.warning("out of memory with %d pictures; from now on %d a batch", len(batch), half)
+        self._predict(batch[:half], whole=whole)
+        self._predict(batch[half:], whole=whole)
 
     def _step(self, batch: Sequence[DreamJob]) -> None:
         began = self._lines.clock()
@@ -338,7 +400,9 @@ class Worker:
     def _close(self) -> None:
         if self.open:
             self.open = False
-            self._lines.count_open(-1)
+            if self.leads:
+                self._floor.leader, self._floor.claimed = None, False
+                self._lines.count_open(-1)
 
 
 def _end(warming: Future[None], error: Exception | None = None) -> None:

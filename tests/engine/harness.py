@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from app.checkpoint import judging
 from app.devices import Device
 from app.engine import EngineLimits, Kind, Model
+from app.engine.floor import Floor
 from app.engine.jobs import DreamJob, PredictionJob
 from app.engine.lines import Lines
 from app.engine.worker import Worker
@@ -35,6 +37,30 @@ RED, GREEN, BLUE = coloured(230, 20, 20), coloured(20, 230, 20), coloured(20, 20
 GREY, WHITE, BLACK = coloured(128, 128, 128), coloured(255, 255, 255), coloured(0, 0, 0)
 
 
+class Torch:
+    """Computes as the network itself, and notes the size of each batch.
+
+    Args:
+        checkpoint: whose network it is.
+        name: in words.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
+        self.name = name
+        self.sizes: list[int] = []
+        self._checkpoint = checkpoint
+
+    def __call__(self, pictures: Pixels) -> tuple[torch.Tensor, ...]:
+        self.sizes.append(len(pictures))
+        return judging(self._checkpoint)(torch.from_numpy(pictures))
+
+
+def streaming(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint that can be computed in streams."""
+    whole, stream = Torch(checkpoint, "with all threads"), Torch(checkpoint, "with one thread")
+    return replace(checkpoint, compiled=whole, stream=stream)
+
+
 @dataclass
 class Clock:
     """Monotonic, and standing still until it is moved."""
@@ -52,12 +78,14 @@ class Bench:
     Args:
         checkpoint: what answers.
         limits: as keywords of `EngineLimits`.
-        workers: on the same device, as if there were several.
+        count: of devices.
+        streams: of each; its workers follow one another in `workers`, the leader first.
     """
 
     checkpoint: Checkpoint
     limits: EngineLimits = field(default_factory=EngineLimits)
     count: int = 1
+    streams: int = 1
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -65,17 +93,27 @@ class Bench:
         running = self.count * self.limits.running_on(CPU.torch)
         self.lines = Lines(self.limits, running, self.metrics, clock=self.clock)
         self.model = self.model_of(self.checkpoint)
-        self.workers = [self.new_worker(index) for index in range(self.count)]
+        self.floors = [Floor(self.streams) for _ in range(self.count)]
+        self.workers = [self.new_worker(number) for number in range(self.count * self.streams)]
 
-    def new_worker(self, index: int) -> Worker:
+    def new_worker(self, number: int) -> Worker:
         """A worker that takes requests, and turns when it is told."""
-        worker = Worker(index, CPU, self.lines, self.limits, self.metrics)
+        device, stream = divmod(number, self.streams)
+        worker = Worker(
+            device,
+            CPU,
+            self.lines,
+            self.limits,
+            self.metrics,
+            floor=self.floors[device],
+            leads=stream == 0,
+        )
         worker.take_requests()
         return worker
 
     @property
     def worker(self) -> Worker:
-        """The only worker."""
+        """The first worker, who leads."""
         return self.workers[0]
 
     def model_of(self, checkpoint: Checkpoint) -> Model:

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, QueueFull
 from app.engine.jobs import DreamJob, PredictionJob
 from app.loading import load
-from tests.engine.harness import BLUE, GREEN, RED, STEPS, Bench
+from tests.engine.harness import BLUE, GREEN, RED, STEPS, Bench, streaming
 from tests.tiny import LABELS
 
 if TYPE_CHECKING:
@@ -82,11 +82,14 @@ class EngineMachine(RuleBasedStateMachine):
     """The engine under everything that may happen to it."""
 
     checkpoint: Checkpoint
+    devices = 2
+    streams = 1
 
     def __init__(self) -> None:
         super().__init__()
         self.sizes: list[int] = []
-        self.bench = Bench(self.turned(0), LIMITS, count=2)
+        self.bench = Bench(self.turned(0), LIMITS, self.devices, self.streams)
+        self.under_way: dict[int, Callable[[], object]] = {}
         self.models = [self.bench.model]
         self.held: list[tuple[PredictionJob | DreamJob, str, int]] = []
         self.times_answered: dict[int, int] = {}
@@ -95,7 +98,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     def turned(self, turn: int) -> Checkpoint:
         network = Recorder(self.checkpoint.network, self.sizes, turn)
-        return replace(self.checkpoint, network=network)  # type: ignore[arg-type] # any module will do
+        turned = replace(self.checkpoint, network=network)  # type: ignore[arg-type] # any module will do
+        return streaming(turned) if self.streams > 1 else turned
 
     # What clients do.
 
@@ -116,7 +120,7 @@ class EngineMachine(RuleBasedStateMachine):
         except QueueFull:
             return
         except EngineStopped:
-            assert not any(worker.open for worker in self.bench.workers)
+            assert not any(worker.open and worker.leads for worker in self.bench.workers)
             return
         number = len(self.times_answered)
         self.times_answered[number] = 0
@@ -143,25 +147,30 @@ class EngineMachine(RuleBasedStateMachine):
 
     # What happens to the devices.
 
-    @precondition(lambda self: self.work_waits())
     @rule(index=st.integers(0, 1))
-    def a_device_takes_a_turn(self, index: int) -> None:
+    def a_worker_begins_a_turn(self, index: int) -> None:
         """Unless all that waits is abandoned: then its thread would only go on waiting."""
-        worker = self.bench.workers[index]
-        work = worker._next()
-        if work is not None:
-            self.live(index, work)
+        self.begin(index)
 
-    def live(self, index: int, work: Callable[[], object]) -> None:
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def a_worker_ends_its_turn(self, data: st.DataObject) -> None:
+        self.end(data.draw(st.sampled_from(sorted(self.under_way))))
+
+    def begin(self, index: int) -> None:
+        if index not in self.under_way and (work := self.bench.workers[index]._next()) is not None:
+            self.under_way[index] = work
+
+    def end(self, index: int) -> None:
         """A turn as the thread takes it: what kills it retires the worker."""
-        worker = self.bench.workers[index]
+        worker, work = self.bench.workers[index], self.under_way.pop(index)
         try:
             work()
         except SystemExit:
             self.deaths += 1
             worker.retire("for the test")
             return
-        worker._on_device = ()
+        worker.end_turn()
 
     @rule()
     def the_next_batch_kills_its_device(self) -> None:
@@ -171,15 +180,12 @@ class EngineMachine(RuleBasedStateMachine):
     @rule()
     def dead_devices_are_replaced(self) -> None:
         for index, worker in enumerate(self.bench.workers):
-            if worker._retired:
+            if worker._retired and index not in self.under_way:
                 self.bench.workers[index] = self.bench.new_worker(index)
 
     @rule()
     def a_new_model_takes_over(self) -> None:
         self.models.append(self.bench.model_of(self.turned(len(self.models))))
-
-    def work_waits(self) -> bool:
-        return any(not job.answer.done() for job, _, _ in self.held)
 
     # What must hold.
 
@@ -216,6 +222,11 @@ class EngineMachine(RuleBasedStateMachine):
         assert all(size <= LIMITS.max_batch for size in self.sizes)
 
     @invariant()
+    def who_takes_a_whole_device_is_alone_on_it(self) -> None:
+        for floor in self.bench.floors:
+            assert not floor._whole or len(floor._on) == 1
+
+    @invariant()
     def lines_are_bounded(self) -> None:
         assert len(self.bench.lines._predictions) <= 2 * LIMITS.max_predictions
         assert len(self.bench.lines._dreams) <= 2 * (LIMITS.max_explanations + 4)
@@ -227,9 +238,10 @@ class EngineMachine(RuleBasedStateMachine):
         self.bench.lines.stop()
         wanted = [job for job, _, _ in self.held if job.wanted(self.bench.clock.now)]
         for _ in range(1000):
-            for index, worker in enumerate(self.bench.workers):
-                if (work := worker._next()) is not None:
-                    self.live(index, work)
+            for index in range(len(self.bench.workers)):
+                self.begin(index)
+            for index in sorted(self.under_way):
+                self.end(index)
         self.every_answer_is_its_own()
         assert all(job.answer.done() for job in wanted)
         for _, _, number in list(self.held):
@@ -237,9 +249,17 @@ class EngineMachine(RuleBasedStateMachine):
         assert not any(worker.take_turn() for worker in self.bench.workers)
 
 
-def test_the_engine_keeps_its_promises(checkpoint_path: Path) -> None:
-    EngineMachine.checkpoint = load(checkpoint_path, torch.device("cpu"))
+class StreamsMachine(EngineMachine):
+    """One device with two streams."""
+
+    devices = 1
+    streams = 2
+
+
+@pytest.mark.parametrize("machine", [EngineMachine, StreamsMachine])
+def test_the_engine_keeps_its_promises(checkpoint_path: Path, machine: type[EngineMachine]) -> None:
+    machine.checkpoint = load(checkpoint_path, torch.device("cpu"))
     run = settings(
         max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
     )
-    run_state_machine_as_test(EngineMachine, settings=run)
+    run_state_machine_as_test(machine, settings=run)

@@ -408,11 +408,11 @@ def limit_memory(
 
 def test_two_idle_devices_share_a_burst(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint, count=2)
-    bench.lines._idle = 1  # as the other one is when its thread waits
+    bench.lines._idle_leaders = 1  # as the other one is when its thread waits
     jobs = [bench.predict() for _ in range(6)]
     bench.turns(1)
     assert sum(job.answer.done() for job in jobs) == 3
-    bench.lines._idle = 0
+    bench.lines._idle_leaders = 0
     bench.workers[1].take_turn()
     assert all(job.answer.done() for job in jobs)
 
