@@ -31,7 +31,9 @@ class Lines:
     """Waiting predictions and dreams, and the places that bound them.
 
     A place is held from before a picture is decoded until its answer, so that what cannot be answered is
-    refused before it costs anything. One condition guards everything here.
+    refused before it costs anything. One lock guards everything here; its two conditions tell those who can
+    take anything and those who only take a share of several predictions, so that nobody is woken in vain
+    while a device computes.
 
     Args:
         limits: how many places there are.
@@ -49,7 +51,9 @@ class Lines:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock = clock
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        self.changed = threading.Condition(lock)
+        self._shared = threading.Condition(lock)
         self.given_up = False
         self._metrics = metrics
         self._most = {
@@ -105,7 +109,8 @@ class Lines:
         with self.changed:
             self._held[kind] -= 1
             self._work[kind] -= work
-            self.changed.notify_all()  # a worker that has been told to stop waits for the last one
+            if self.finished:  # a worker that has been told to stop waits for the last one
+                self.wake()
 
     def submit(self, job: PredictionJob | DreamJob) -> None:
         """Put a job of someone who holds a place in its line.
@@ -120,7 +125,9 @@ class Lines:
                 self._append(self._predictions, job, self._most[Kind.PREDICTION])
             else:
                 self._append(self._dreams, job, self._most[Kind.EXPLANATION])
-            self.changed.notify_all()  # one of them may not be the one who can take it
+            self.changed.notify_all()
+            if len(self._predictions) > 1 or not self._idle_leaders:
+                self._shared.notify_all()
 
     # What workers do; all of it with `changed` held.
 
@@ -139,12 +146,17 @@ class Lines:
         """Whether there will be no more work."""
         return self.given_up or (self._stopping and not any(self._held.values()))
 
+    def wake(self) -> None:
+        """Let everybody who waits look again."""
+        self.changed.notify_all()
+        self._shared.notify_all()
+
     def wait(self, *, leads: bool = True) -> None:
         """Wait for a change, as one of the idle, who might take a whole device or only one thread of it."""
         self._idle += 1
         self._idle_leaders += leads
         try:
-            self.changed.wait()
+            (self.changed if leads else self._shared).wait()
         finally:
             self._idle -= 1
             self._idle_leaders -= leads
@@ -200,7 +212,7 @@ class Lines:
         """Hand out no more places; workers end when the last one is released."""
         with self.changed:
             self._stopping = True
-            self.changed.notify_all()
+            self.wake()
 
     def give_up(self, reason: str) -> None:
         """Answer everything that still waits with `EngineStopped`, and take nothing more."""
@@ -209,7 +221,7 @@ class Lines:
             left: Iterable[Job[Any]] = [*self._predictions, *self._dreams]
             self._predictions.clear()
             self._dreams.clear()
-            self.changed.notify_all()
+            self.wake()
         for job in left:
             job.fail(EngineStopped(reason))
 

@@ -138,7 +138,8 @@ class Worker:
             self._on_device, self._running = (), []
             self._retired = True
             self._close()
-            self._leave_floor()
+            self._floor.leave(self)
+            self._lines.wake()
             warming = [future for future in self._warming if not future.done()]
         for job in lost:
             job.fail(DeviceLost(reason))
@@ -189,7 +190,7 @@ class Worker:
         """The leader warms up for all."""
         with self._lines.changed:
             while self._floor.leader is None and not (self._retired or self._lines.finished):
-                self._lines.changed.wait()
+                self._lines.wait(leads=False)
 
     def take_requests(self) -> None:
         """Answer from now on; the leader counts as the device that does."""
@@ -200,7 +201,7 @@ class Worker:
             if self.leads:
                 self._floor.leader = self
                 self._lines.count_open(1)
-                self._lines.changed.notify_all()
+                self._lines.wake()
 
     def take_turn(self) -> bool:
         """Wait for work and do one piece of it; false when there will be no more.
@@ -221,12 +222,11 @@ class Worker:
         """Leave the device to whoever waits for it."""
         with self._lines.changed:
             self._on_device, self._busy_since = (), None
-            self._leave_floor()
-
-    def _leave_floor(self) -> None:
-        self._floor.leave(self)
-        if self._floor.streams > 1 or self._retired:
-            self._lines.changed.notify_all()
+            self._floor.leave(self)
+            if self._floor.streams > 1 and self._lines.predictions_wait:
+                self._lines.wake()
+            elif not self.leads:  # the leader may want the whole device
+                self._lines.changed.notify_all()
 
     def _next(self) -> Callable[[], object] | None:
         """The work of the next turn; a chore goes before predictions, but not twice in a row."""
