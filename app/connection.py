@@ -28,9 +28,50 @@ if TYPE_CHECKING:
 
 _READ_AT_LEAST = 16 * 1024
 """Bytes of an answer that a client has to read within each `write_seconds`."""
+_INTERIM = b"HTTP/1.1 1"  # as the answer to Expect: 100-continue begins, which is not yet the answer
 _LAST_HEAD_SECONDS = 1.0
 """For how long a service that stops still reads from a connection: what a client has sent already, or sends
 before it can know, is accepted work."""
+
+
+class HeldHead:
+    """What one answer is written to: its head waits for the body, and both are one write.
+
+    uvicorn writes the head by itself. Each write is a call of the system, and wakes whoever reads it.
+
+    Args:
+        transport: of the connection.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+        self._begun = False
+
+    def write(self, data: bytes) -> None:
+        """Write, unless it is the head."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.writelines((head, data))
+        elif self._begun or data.startswith(_INTERIM):
+            self._transport.write(data)
+        else:
+            self._head, self._begun = data, True
+
+    def flush(self) -> None:
+        """Write a head that no body follows."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Close the connection after what has been written."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._transport.is_closing()
 
 
 class Connection(StrictProtocol):
@@ -42,6 +83,7 @@ class Connection(StrictProtocol):
     most_unread: ClassVar[int]
     metrics: ClassVar[Metrics]
 
+    _answer: HeldHead
     _deadline: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
     _unread_since: float = 0.0
@@ -65,9 +107,13 @@ class Connection(StrictProtocol):
     def on_headers_complete(self) -> None:
         """No head is due, and if the service stops, none after this one."""
         self._stop_waiting()
+        before = self.cycle
         super().on_headers_complete()
-        if self._stopping and not self.idle:
-            self.cycle.keep_alive = False
+        if self.cycle is not before:
+            self._answer = HeldHead(self.transport)
+            self.cycle.transport = self._answer  # type: ignore[assignment] # all that a cycle calls
+            if self._stopping:
+                self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is due any more."""
@@ -88,6 +134,7 @@ class Connection(StrictProtocol):
 
     def on_response_complete(self) -> None:
         """What is written need not be read yet, and closing would wait for that."""
+        self._answer.flush()
         super().on_response_complete()
         self._expect_reading()
 

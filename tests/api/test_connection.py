@@ -14,6 +14,7 @@ import pytest
 from starlette.responses import StreamingResponse
 
 from app.api.headers import SECURITY
+from app.connection import HeldHead
 from app.main import create_app
 from app.metrics import TURNED_AWAY
 from tests.api.serving import service, serving, slug, wait_until
@@ -422,3 +423,56 @@ def test_nobody_is_believed_about_whom_a_request_comes_from(base_settings: Setti
         "127.0.0.1",
         "203.0.113.7",
     ]
+
+
+class Written:
+    """A transport that notes its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[bytes, ...] | str] = []
+
+    def write(self, data: bytes) -> None:
+        self.calls.append((data,))
+
+    def writelines(self, several: tuple[bytes, ...]) -> None:
+        self.calls.append(several)
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def is_closing(self) -> bool:
+        return "close" in self.calls
+
+
+@pytest.mark.parametrize(
+    ("parts", "calls"),
+    [
+        ([b"HTTP/1.1 200 OK", b"all"], [(b"HTTP/1.1 200 OK", b"all")]),
+        ([b"HTTP/1.1 200 OK", b"a", b"b"], [(b"HTTP/1.1 200 OK", b"a"), (b"b",)]),
+        (
+            [b"HTTP/1.1 100 Continue", b"HTTP/1.1 200 OK"],
+            [(b"HTTP/1.1 100 Continue",), (b"HTTP/1.1 200 OK",)],
+        ),
+        ([b"HTTP/1.1 200 OK"], [(b"HTTP/1.1 200 OK",)]),  # as of HEAD
+        ([], []),
+    ],
+)
+def test_the_head_of_an_answer_is_written_with_its_body(parts: list[bytes], calls: list[object]) -> None:
+    written = Written()
+    answer = HeldHead(written)  # type: ignore[arg-type] # all that it calls
+    for part in parts:
+        answer.write(part)
+    assert not answer.is_closing()
+    answer.close()
+    assert answer.is_closing()
+    assert written.calls == [*calls, "close"]
+
+
+def test_the_head_of_an_answer_without_a_body_is_not_waited_for(client: httpx.Client) -> None:
+    with connect(client) as connection:
+        connection.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+        answer = HTTPResponse(connection, method="HEAD")
+        answer.begin()
+        assert answer.status == 200
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+        read_answer(connection)
