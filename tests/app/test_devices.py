@@ -34,6 +34,12 @@ def test_one_socket_is_one_device_with_all_processors(wish: str) -> None:
     assert choose_devices(wish, threads=3) == (Device(torch.device("cpu"), 3),)
 
 
+@pytest.mark.parametrize(("largest_batch", "streams"), [(1, 1), (7, 1), (8, 8), (16, 8)])
+def test_a_processor_has_streams_if_a_batch_has_a_picture_for_each(largest_batch: int, streams: int) -> None:
+    (device,) = choose_devices("cpu", largest_batch=largest_batch)
+    assert (device.threads, device.streams) == (8, streams)
+
+
 def test_each_socket_is_a_device_with_its_own_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     see(monkeypatch, gpus=0, sockets=(frozenset({0, 1, 2, 3}), frozenset({4, 5})))
     cpu = torch.device("cpu")

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from app.engine.engine import MOST_DEATHS
 from app.engine.worker import Worker
 from app.loading import load
 from app.metrics import Metrics
-from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE
+from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE, Torch, streaming
 from tests.faults.saboteur import kill
 from tests.tiny import LABELS, SIDE, write_checkpoint
 
@@ -250,6 +251,34 @@ async def test_a_thread_that_dies_is_replaced_and_what_waited_is_answered(checkp
         assert not first.is_alive()
         assert asked.counted("worker_restarts_total", reason="died") == 3
         assert LABELS[(await asked.predict(RED)).probabilities.argmax()] == "anger"
+
+
+async def test_streams_answer_together_and_the_death_of_either_is_survived(checkpoint: Checkpoint) -> None:
+    device = replace(CPU, streams=2)
+    felt = {RED.tobytes(): "anger", GREEN.tobytes(): "joy", BLUE.tobytes(): "sadness"}
+    async with running(streaming(checkpoint), devices=[device]) as asked:
+        for victim in range(2):
+            answers = await asyncio.gather(*(asked.predict(picture) for picture in [RED, GREEN, BLUE] * 20))
+            assert [LABELS[a.probabilities.argmax()] for a in answers] == ["anger", "joy", "sadness"] * 20
+            explained = await asyncio.gather(*(asked.explain(GREEN, None) for _ in range(3)))
+            assert {LABELS[a.emotion] for a in explained} == {"joy"}
+            before = asked.engine._workers[victim].thread
+            kill(before)
+            while asked.engine._workers[victim].thread is before:
+                pictures = [RED, GREEN, BLUE] * 5
+                results = await asyncio.gather(*map(asked.predict, pictures), return_exceptions=True)
+                for picture, result in zip(pictures, results, strict=True):
+                    if not isinstance(result, DeviceLost | EngineStopped):
+                        assert not isinstance(result, BaseException)
+                        assert LABELS[result.probabilities.argmax()] == felt[picture.tobytes()]
+            await asked.until_ready()
+        assert asked.counted("worker_restarts_total", reason="died") == 2
+        whole, stream = asked.model.copies[0].compiled, asked.model.copies[0].stream
+        assert isinstance(whole, Torch)
+        assert isinstance(stream, Torch)
+        assert [size for size in whole.sizes if size > 1] == [8, 8]  # each leader's own warm-up
+        assert max(stream.sizes) == 4
+    assert not any(worker.thread.is_alive() for worker in asked.engine._workers)
 
 
 async def test_a_thread_that_cannot_be_started_is_tried_again(

@@ -111,7 +111,7 @@ def test_several_devices_answer_what_one_does(
 ) -> None:
     """[LitServe#26]"""
     devices: tuple[Device, ...] = (CPU,) * 4
-    monkeypatch.setattr("app.main.choose_devices", lambda *_: devices)
+    monkeypatch.setattr("app.main.choose_devices", lambda *_, **_more: devices)
     statuses: list[int] = []
     with service(base_settings) as client:
         assert client.get("/v1/model").json()["devices"] == ["cpu"] * 4

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +57,17 @@ def test_compiled_says_what_torchscript_says(path: Path, count: int) -> None:
     assert found.probabilities.shape == (count, 3)
     assert found.difference(expected) < 1e-5
     assert (found.novelty is None) == (expected.novelty is None)
+
+
+def test_streams_say_the_same_whoever_computes_beside_them(path: Path) -> None:
+    served = load(path, CPU, threads=2, streams=2)
+    assert served.stream is not None
+    assert load(path, CPU, threads=2).stream is None
+    pictures = [np.roll(_pictures(3), shift, axis=-1) for shift in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(partial(judge, served.as_stream()), pictures))
+    for several, judged in zip(pictures, found, strict=True):
+        assert judged.difference(judge(served, several)) < 1e-5
 
 
 def test_graph_has_no_weights_and_follows_the_checkpoint(tmp_path: Path) -> None:
