@@ -89,10 +89,8 @@ class Engine:
     @property
     def beyond_repair(self) -> bool:
         """Whether so many threads hang, or those of all devices keep dying, that only a new process helps."""
-        of_leaders = [
-            count for worker, count in zip(self._workers, self._restarts, strict=True) if worker.leads
-        ]
-        return self._hung >= MOST_HUNG or min(of_leaders) >= MOST_DEATHS
+        leaders = [count for post, count in zip(self._posts, self._restarts, strict=True) if post.leads]
+        return self._hung >= MOST_HUNG or min(leaders) >= MOST_DEATHS
 
     def check_room(self, kind: Kind, *, deadline: float, work: int = 1) -> None:
         """Refuse what could not be taken now, before anything is spent on it.
@@ -287,8 +285,8 @@ class Engine:
             except Exception:  # else nobody would look after the devices any more
                 log.exception("looking after the devices failed")
 
-    def _new_worker(self, index: int) -> Worker:
-        post = self._posts[index]
+    def _new_worker(self, number: int) -> Worker:
+        post = self._posts[number]
         return Worker(
             post.index,
             post.device,

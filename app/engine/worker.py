@@ -259,13 +259,17 @@ class Worker:
         whole = copy.stream is None or (few and self._floor.leader is not None)
         if whole and not (self.leads and self._floor.empty):
             return None
-        most = self._max_batch if whole else max(1, self._max_batch // self._floor.streams)
+        most = max(1, self._max_batch // self._sharing(whole=whole))
         batch = self._lines.take_predictions(most, whole=whole)
         if not batch:  # the deadline has passed meanwhile
             return None
         self._floor.enter(self, whole=whole)
         self._on_device = batch
         return partial(self._predict, batch, whole=whole)
+
+    def _sharing(self, *, whole: bool) -> int:
+        """How many batches the device computes at once."""
+        return 1 if whole else self._floor.streams
 
     def _next_chore(self) -> Callable[[], object]:
         self._chore_was_last = True
@@ -301,8 +305,7 @@ class Worker:
             return
         seconds = self._lines.clock() - began
         self._record(Kind.PREDICTION, len(batch), seconds)
-        shared = 1 if whole else self._floor.streams
-        self._lines.learn(Kind.PREDICTION, seconds / shared / len(batch))
+        self._lines.learn(Kind.PREDICTION, seconds / self._sharing(whole=whole) / len(batch))
         sound = judged.sound
         for place, job in enumerate(batch):
             waited = began - job.accepted
@@ -323,7 +326,7 @@ class Worker:
         half = len(batch) // 2
         if is_out_of_memory(error):
             traceback.clear_frames(error.__traceback__)  # which hold what did not fit
-            self._max_batch = max(1, half if whole else half * self._floor.streams)
+            self._max_batch = half * self._sharing(whole=whole)
             log.warning("out of memory with %d pictures; from now on %d a batch", len(batch), half)
         self._predict(batch[:half], whole=whole)
         self._predict(batch[half:], whole=whole)
