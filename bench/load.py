@@ -15,11 +15,12 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import uvloop
@@ -179,18 +180,28 @@ def server_timing(header: str) -> dict[str, float]:
     return {name: float(duration) for name, _, duration in parts if duration}
 
 
-def start(plan: Plan) -> subprocess.Popen[str]:
+@dataclass(frozen=True)
+class Started:
+    """A plan that a process of its own carries out, and the file that it prints to: no pipe cuts it short."""
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+
+
+def start(plan: Plan) -> Started:
     """Begin to carry out a plan in a process of its own; `finish` waits for it."""
     command = [sys.executable, "-m", "bench.load", "--plan", json.dumps(asdict(plan))]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - `finish` closes it
+    return Started(subprocess.Popen(command, stdout=output), output)  # noqa: S603 - our own module
 
 
-def finish(process: subprocess.Popen[str]) -> Run:
+def finish(started: Started) -> Run:
     """What became of a plan that was started."""
-    output, _ = process.communicate()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, process.args)
-    told = json.loads(output)
+    with started.output as output:
+        if code := started.process.wait():
+            raise subprocess.CalledProcessError(code, started.process.args)
+        output.seek(0)
+        told = json.load(output)
     return Run([Record(**record) for record in told["records"]], told["cpu"])
 
 
