@@ -71,6 +71,7 @@ def create_app(settings: Settings | None = None, *, give_up: Callable[[], None] 
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,  # to where the client's Host header says, and without TLS behind a proxy
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours is `Tracing`, if it is wanted
     )
     app.state.metrics = counted  # the server counts what never reaches the application
     known = [

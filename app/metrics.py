@@ -70,6 +70,11 @@ class Metrics:
         )
         self._begin_at_zero()
 
+    def computed(self, kind: str, size: int, seconds: float) -> None:
+        """Count one batch of predictions, or one gradient step, of so many pictures."""
+        self.batch_size.labels(kind).observe(size)
+        self.batch_seconds.labels(kind).observe(seconds)
+
     def watch(self, name: str, description: str, value: Callable[[], float], **labels: str) -> None:
         """Have a gauge read its value when asked; again with other labels adds to the same gauge."""
         known = self._watched.get(name)

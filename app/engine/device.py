@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from app.checkpoint import judge
 from app.explain.dream import DEFAULTS, Dream, take_step
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from app.checkpoint import Checkpoint
+    from app.devices import Device
 
 _NO_MEMORY = ("can't allocate memory", "out of memory")
 
@@ -46,3 +48,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
     )
+
+
+def check(device: Device) -> None:
+    """Make sure that it was the picture: a GPU that has failed fails at everything from then on.
+
+    Raises:
+        RuntimeError: the device has failed, and the thread that owns it with it.
+    """
+    if device.torch.type == "cuda":
+        torch.cuda.synchronize(device.torch)

@@ -1,8 +1,8 @@
 """The owner of a device, or of one of its streams (`app.engine.floor`): continuous batching without a timer.
 
-Each turn takes whatever waits. Predictions go first, up to the largest batch; only when none waits does one
-gradient step of the running dreams get its turn. So an idle engine answers at once, a busy one fills its
-batches by itself, and a prediction waits for one gradient step at most.
+Each turn takes whatever waits. Predictions go first, up to the largest batch; only when none waits does half
+a gradient step of the running dreams get its turn (`app.engine.dreams`). So an idle engine answers at once,
+a busy one fills its batches by itself, and a prediction waits for half a gradient step at most.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from app.checkpoint import judge
-from app.engine.device import is_out_of_memory, warm_up
+from app.engine.device import check, is_out_of_memory, warm_up
+from app.engine.dreams import Dreams
 from app.engine.errors import DeviceLost, ModelFailed
 from app.engine.floor import Floor
-from app.engine.jobs import DreamJob, Job, Prediction, PredictionJob
+from app.engine.jobs import Job, Prediction, PredictionJob
 from app.engine.limits import EngineLimits, Kind
-from app.explain.dream import take_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,8 +70,7 @@ class Worker:
         self._metrics = metrics
         self._hang_seconds = limits.hang_seconds
         self._max_batch = limits.max_batch
-        self._max_running = limits.running_on(device.torch)
-        self._running: list[DreamJob] = []
+        self._dreams = Dreams(index, device, lines, metrics, limits.running_on(device.torch))
         self._chores: deque[Callable[[], object]] = deque()
         self._warming: set[Future[None]] = set()
         self._first_model: Model | None = None
@@ -85,7 +83,8 @@ class Worker:
 
     def learn_from(self, predecessor: Worker) -> None:
         """Begin with the sizes that fitted in the memory of the same device."""
-        self._max_batch, self._max_running = predecessor._max_batch, predecessor._max_running
+        self._max_batch = predecessor._max_batch
+        self._dreams.most = predecessor._dreams.most
 
     def start(self, model: Model) -> None:
         """Start the thread, which warms the model up and then takes turns."""
@@ -134,8 +133,8 @@ class Worker:
     def retire(self, reason: str) -> None:
         """Take no more turns; whatever is on the device is answered with `DeviceLost` at once."""
         with self._lines.changed:
-            lost = [*self._on_device, *self._running]
-            self._on_device, self._running = (), []
+            lost = [*self._on_device, *self._dreams.give_up_all()]
+            self._on_device = ()
             self._retired = True
             self._close()
             self._floor.leave(self)
@@ -242,10 +241,9 @@ class Worker:
             return work
         if not (self.leads and self._floor.empty):
             return None
-        self._admit_dreams()
-        if self._running:
+        if half := self._dreams.next_half():
             self._floor.enter(self, whole=True)
-            return partial(self._step, self._next_steps())
+            return half
         # Those that a chore stood back for may have left meanwhile, and nobody else would wake this thread.
         return self._next_chore() if self._chores else None
 
@@ -276,24 +274,6 @@ class Worker:
         self._floor.enter(self, whole=True)
         return self._chores.popleft()
 
-    def _admit_dreams(self) -> None:
-        now = self._lines.clock()
-        self._running = [job for job in self._running if job.wanted(now)]
-        for job in self._lines.take_dreams(self._max_running - len(self._running)):
-            job.begin_on(job.model.copies[self.index], now)
-            self._metrics.queue_seconds.labels(Kind.EXPLANATION).observe(now - job.accepted)
-            self._running.append(job)
-
-    def _next_steps(self) -> list[DreamJob]:
-        """The dreams that can share a step with the one that runs longest: of its size, model and layer."""
-        first = self._running[0]
-        alike = [
-            job
-            for job in self._running
-            if (job.dream.side, job.layer) == (first.dream.side, first.layer) and job.model is first.model
-        ]
-        return alike[: self._max_running]
-
     def _predict(self, batch: Sequence[PredictionJob], *, whole: bool) -> None:
         began = self._lines.clock()
         copy = batch[0].model.copies[self.index]
@@ -304,7 +284,7 @@ class Worker:
             self._predict_in_halves(batch, error, whole=whole)
             return
         seconds = self._lines.clock() - began
-        self._record(Kind.PREDICTION, len(batch), seconds)
+        self._metrics.computed(Kind.PREDICTION, len(batch), seconds)
         self._lines.learn(Kind.PREDICTION, seconds / self._sharing(whole=whole) / len(batch))
         sound = judged.sound
         for place, job in enumerate(batch):
@@ -314,14 +294,14 @@ class Worker:
                 row, novelty = judged.probabilities[place], judged.novelty_of(place)
                 job.succeed(Prediction(row, waited, seconds, novelty))
             else:
-                self._fail(job, Kind.PREDICTION, "the network's answer to this picture is not a number")
+                self._fail(job, "the network's answer to this picture is not a number")
 
     def _predict_in_halves(self, batch: Sequence[PredictionJob], error: Exception, *, whole: bool) -> None:
         """Too large a batch fits in halves, and a picture that the network fails on fails alone."""
         if len(batch) == 1:
-            self._check_device()
+            check(self._device)
             log.error("the network failed on a picture", exc_info=error)
-            self._fail(batch[0], Kind.PREDICTION, "the network failed on this picture")
+            self._fail(batch[0], "the network failed on this picture")
             return
         half = len(batch) // 2
         if is_out_of_memory(error):
@@ -331,74 +311,9 @@ class Worker:
         self._predict(batch[:half], whole=whole)
         self._predict(batch[half:], whole=whole)
 
-    def _step(self, batch: Sequence[DreamJob]) -> None:
-        began = self._lines.clock()
-        try:
-            take_step(batch[0].model.copies[self.index].network, [job.dream for job in batch])
-        except Exception as error:  # noqa: BLE001 - as in `_predict`
-            self._step_failed(batch, error)
-            return
-        seconds = self._lines.clock() - began
-        self._record(Kind.EXPLANATION, len(batch), seconds)
-        for job in batch:
-            job.infer_seconds += seconds
-        self._hand_over([job for job in batch if job.dream.done], len(batch))
-
-    def _hand_over(self, over: Sequence[DreamJob], shared: int) -> None:
-        """Answer dreams that are over; so many shared a step with each."""
-        for job in over:
-            self._lines.learn(Kind.EXPLANATION, job.infer_seconds / shared / job.dream.steps_taken)
-            try:
-                result = job.result()
-            except Exception as error:  # noqa: BLE001 - it is computed on the device as well
-                self._give_up(job, error)
-                continue
-            job.succeed(result)
-        self._leave(over)  # not before: whoever dies with a dream in hand has to be seen to hold it
-
-    def _step_failed(self, batch: Sequence[DreamJob], error: Exception) -> None:
-        """Alone, a dream that fails is given up; together, each gets its next step alone.
-
-        Some may have taken this one already, if another failed while it took it.
-        """
-        if len(batch) > 1:
-            if is_out_of_memory(error):
-                traceback.clear_frames(error.__traceback__)  # the whole gradient's memory is theirs
-                self._max_running = max(1, len(batch) // 2)
-                log.warning("out of memory with %d dreams; now %d at once", len(batch), self._max_running)
-            self._hand_over([job for job in batch if job.dream.done], len(batch))
-            for job in batch:
-                if not job.dream.done:
-                    self._step([job])
-            return
-        self._give_up(batch[0], error)
-        self._leave(batch)
-
-    def _give_up(self, job: DreamJob, error: Exception) -> None:
-        self._check_device()
-        log.error("a gradient step failed", exc_info=error)
-        self._fail(job, Kind.EXPLANATION, "the network failed while explaining this picture")
-
-    def _check_device(self) -> None:
-        """Make sure that it was the picture: a GPU that has failed fails at everything from then on.
-
-        Raises:
-            RuntimeError: the device has failed, and this thread with it.
-        """
-        if self._device.torch.type == "cuda":
-            torch.cuda.synchronize(self._device.torch)
-
-    def _record(self, kind: Kind, size: int, seconds: float) -> None:
-        self._metrics.batch_size.labels(kind).observe(size)
-        self._metrics.batch_seconds.labels(kind).observe(seconds)
-
-    def _fail(self, job: Job[Any], kind: Kind, reason: str) -> None:
-        self._metrics.failures.labels(kind).inc()
+    def _fail(self, job: PredictionJob, reason: str) -> None:
+        self._metrics.failures.labels(Kind.PREDICTION).inc()
         job.fail(ModelFailed(reason))
-
-    def _leave(self, finished: Sequence[DreamJob]) -> None:
-        with self._lines.changed:
-            self._running = [job for job in self._running if job not in finished]
 
     def _close(self) -> None:
         if self.open:

@@ -36,7 +36,7 @@ from torch.nn import functional
 from app.explain.balance import balanced
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -218,11 +218,14 @@ class Dream:
         return (self._original + (moved - self._original).clamp(-radius, radius)).clamp(0, 255)
 
 
-def take_step(network: torch.jit.ScriptModule, dreams: Sequence[Dream]) -> None:
-    """One gradient for several dreams of the same `side` and `layer`, in one batch.
+def begin_step(network: torch.jit.ScriptModule, dreams: Sequence[Dream]) -> Callable[[], None]:
+    """The first half of a gradient for several dreams of the same `side` and `layer`, in one batch.
 
-    Raises:
-        FloatingPointError: a gradient or what it is of is not a number; no dream has moved.
+    Both halves take about as long, and whoever shares the device may use it between them.
+
+    Returns:
+        The second half, to be called once. It raises FloatingPointError if a gradient or what it is of is not
+        a number; then no dream has moved.
     """
     for dream in dreams:
         dream.begin()
@@ -230,12 +233,25 @@ def take_step(network: torch.jit.ScriptModule, dreams: Sequence[Dream]) -> None:
         pictures = torch.stack([dream.view for dream in dreams])
         pictures = pictures.to(memory_format=torch.channels_last).requires_grad_()
         heights = _heights(network, pictures, dreams)
+
+    def finish() -> None:
         (gradients,) = torch.autograd.grad(heights.sum(), pictures)
-    values = heights.detach().cpu()
-    if not (torch.isfinite(values).all() and torch.isfinite(gradients).all()):
-        raise FloatingPointError("the gradient is not a number")
-    for dream, value, gradient in zip(dreams, values.tolist(), gradients, strict=True):
-        dream.follow(value, gradient)
+        values = heights.detach().cpu()
+        if not (torch.isfinite(values).all() and torch.isfinite(gradients).all()):
+            raise FloatingPointError("the gradient is not a number")
+        for dream, value, gradient in zip(dreams, values.tolist(), gradients, strict=True):
+            dream.follow(value, gradient)
+
+    return finish
+
+
+def take_step(network: torch.jit.ScriptModule, dreams: Sequence[Dream]) -> None:
+    """Both halves of `begin_step`, one after the other.
+
+    Raises:
+        FloatingPointError: a gradient or what it is of is not a number; no dream has moved.
+    """
+    begin_step(network, dreams)()
 
 
 def _heights(network: torch.jit.ScriptModule, pictures: Tensor, dreams: Sequence[Dream]) -> Tensor:

@@ -155,6 +155,10 @@ class Bench:
         for _ in range(count):
             assert self.worker.take_turn()
 
+    def steps(self, count: int) -> None:
+        """Let the first worker take so many gradient steps, each of two turns."""
+        self.turns(2 * count)
+
     def counted(self, name: str, **labels: str) -> float:
         """A metric's value."""
         return self.metrics.registry.get_sample_value(f"deepemotion_{name}", labels) or 0.0

@@ -24,7 +24,6 @@ from app.engine import (
     QueueFull,
 )
 from app.engine.engine import MOST_DEATHS
-from app.engine.worker import Worker
 from app.loading import load
 from app.metrics import Metrics
 from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE, Torch, streaming
@@ -330,10 +329,10 @@ async def test_whatever_goes_wrong_the_devices_are_looked_after(
 async def test_a_device_that_fails_at_everything_is_lost_and_no_picture_is_blamed(
     frail: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(_: Worker) -> None:
+    def lost(_: Device) -> None:
         raise RuntimeError("CUDA error: unspecified launch failure")
 
-    monkeypatch.setattr(Worker, "_check_device", lost)  # as a GPU's synchronisation does from then on
+    monkeypatch.setattr("app.engine.worker.check", lost)  # as a GPU's synchronisation does from then on
     async with running(frail) as asked:
         with pytest.raises(DeviceLost):
             await asked.predict(WHITE)

@@ -73,7 +73,7 @@ def rise_of(checkpoint: Checkpoint, emotion: str, turn: int) -> float:
         network = Recorder(checkpoint.network, [], turn)
         alone = Bench(replace(checkpoint, network=network))  # type: ignore[arg-type] # any module will do
         job = alone.dream(PICTURES[emotion], LABELS.index(emotion))
-        alone.turns(STEPS)
+        alone.steps(STEPS)
         RISES[emotion, turn] = job.answer.result(0).rise
     return RISES[emotion, turn]
 

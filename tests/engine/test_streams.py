@@ -103,15 +103,17 @@ def test_a_gradient_step_waits_for_both_and_both_for_the_step(two: Two) -> None:
     of_other()
     two.other.end_turn()
     assert two.other._next() is None  # it does not dream
-    step = begin(two.leader._next())
+    half = begin(two.leader._next())
     two.predict()
     assert two.other._next() is None
-    step()
+    half()
     two.leader.end_turn()
-    assert dreamt.dream.steps_taken == 1
     begin(two.leader._next())()
-    assert dreamt.dream.steps_taken == 1  # predictions go first
+    two.leader.end_turn()
     assert two.sizes() == ([1], [1, 1])
+    assert dreamt.dream.steps_taken == 0  # predictions go first
+    begin(two.leader._next())()
+    assert dreamt.dream.steps_taken == 1
 
 
 def test_a_new_model_is_warmed_up_though_the_streams_never_rest(two: Two) -> None:

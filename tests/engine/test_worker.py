@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from app.checkpoint import Checkpoint, torchscript
-from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, ModelFailed, QueueFull, worker
+from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, ModelFailed, QueueFull, dreams
 from app.explain import dream
-from app.explain.dream import take_step
+from app.explain.dream import begin_step
 from app.loading import load
 from tests.engine.harness import BLACK, BLUE, GREEN, GREY, RED, STEPS, WHITE, Bench
 from tests.tiny import LABELS, write_checkpoint
@@ -104,22 +104,50 @@ def test_an_engine_with_nothing_to_do_refuses_nobody(checkpoint: Checkpoint) -> 
 def test_predictions_go_before_gradient_steps(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint)
     explained = bench.dream()
-    bench.turns(1)
+    bench.steps(1)
     assert explained.dream.steps_taken == 1
     crowd = [bench.predict() for _ in range(9)]
     bench.turns(2)
     assert all(job.answer.done() for job in crowd)
     assert explained.dream.steps_taken == 1
-    bench.turns(1)
+    bench.steps(1)
     assert explained.dream.steps_taken == 2
+
+
+def test_a_prediction_goes_between_the_halves_of_a_gradient_step(checkpoint: Checkpoint) -> None:
+    alone = Bench(checkpoint)
+    undisturbed = alone.dream(RED, 1)
+    alone.steps(STEPS)
+    bench = Bench(checkpoint)
+    explained = bench.dream(RED, 1)
+    for taken in range(STEPS):
+        bench.turns(1)
+        job = bench.predict(GREEN)
+        bench.turns(1)
+        assert felt(job) == "joy"
+        assert explained.dream.steps_taken == taken
+        bench.turns(1)
+        assert explained.dream.steps_taken == taken + 1
+    found, expected = explained.answer.result(0), undisturbed.answer.result(0)
+    assert found.relevance.tobytes() == expected.relevance.tobytes()
+    assert bench.counted("batch_seconds_count", kind="explanation") == STEPS
+
+
+def test_a_step_that_nobody_waits_for_is_left_at_its_half(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    first, second = bench.dream(), bench.dream()
+    bench.turns(1)
+    first.answer.cancel()
+    bench.steps(STEPS)
+    assert (first.dream.steps_taken, second.answer.result(0).steps) == (0, STEPS)
 
 
 def test_dreams_share_steps_and_new_ones_join_when_others_leave(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint, EngineLimits(running_explanations=2))
     first, second, third = (bench.dream() for _ in range(3))
-    bench.turns(STEPS)
+    bench.steps(STEPS)
     assert [job.answer.done() for job in (first, second, third)] == [True, True, False]
-    bench.turns(STEPS)
+    bench.steps(STEPS)
     assert third.answer.done()
     assert bench.counted("batch_size_sum", kind="explanation") == 3 * STEPS
 
@@ -127,10 +155,10 @@ def test_dreams_share_steps_and_new_ones_join_when_others_leave(checkpoint: Chec
 def test_dreams_of_two_layers_take_their_own_steps(judging: Checkpoint) -> None:
     alone = Bench(judging)
     lonely = alone.dream(RED, layer="smooth")
-    alone.turns(STEPS)
+    alone.steps(STEPS)
     bench = Bench(judging, EngineLimits(running_explanations=2))
     one, other = bench.dream(RED, layer="smooth"), bench.dream(RED, layer="squashed")
-    bench.turns(2 * STEPS)
+    bench.steps(2 * STEPS)
     assert one.answer.result(0).relevance.tobytes() == lonely.answer.result(0).relevance.tobytes()
     assert other.answer.result(0).relevance.tobytes() != lonely.answer.result(0).relevance.tobytes()
 
@@ -138,19 +166,19 @@ def test_dreams_of_two_layers_take_their_own_steps(judging: Checkpoint) -> None:
 def test_a_dream_joins_between_the_steps_of_another(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint, EngineLimits(running_explanations=2))
     first = bench.dream(RED)
-    bench.turns(1)
+    bench.steps(1)
     second = bench.dream(GREEN)
-    bench.turns(1)
+    bench.steps(1)
     assert (first.dream.steps_taken, second.dream.steps_taken) == (2, 1)
 
 
 def test_a_dream_is_the_same_alone_and_in_company(checkpoint: Checkpoint) -> None:
     alone = Bench(checkpoint)
     lonely = alone.dream(RED, 1)
-    alone.turns(STEPS)
+    alone.steps(STEPS)
     bench = Bench(checkpoint, EngineLimits(running_explanations=3))
     crowd = [bench.dream(RED, 1), bench.dream(GREEN, 0), bench.dream(BLUE, 2)]
-    bench.turns(STEPS)
+    bench.steps(STEPS)
     expected, found = lonely.answer.result(0), crowd[0].answer.result(0)
     np.testing.assert_allclose(found.relevance, expected.relevance, atol=1e-5)
     assert crowd[1].answer.result(0).relevance.shape == expected.relevance.shape
@@ -159,16 +187,16 @@ def test_a_dream_is_the_same_alone_and_in_company(checkpoint: Checkpoint) -> Non
 def test_one_dream_at_a_time_on_a_cpu(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint)
     first, second = bench.dream(), bench.dream()
-    bench.turns(STEPS)
+    bench.steps(STEPS)
     assert (first.answer.done(), second.started) == (True, None)
 
 
 def test_an_abandoned_dream_stops_between_two_steps(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint)
     first, second = bench.dream(), bench.dream()
-    bench.turns(1)
+    bench.steps(1)
     first.answer.cancel()
-    bench.turns(1)
+    bench.steps(1)
     assert (first.dream.steps_taken, second.dream.steps_taken) == (1, 1)
 
 
@@ -179,7 +207,8 @@ def test_a_stopped_worker_finishes_what_it_has_and_takes_no_more(checkpoint: Che
     bench.lines.stop()
     with pytest.raises(EngineStopped):
         bench.predict()
-    bench.turns(3 + STEPS)
+    bench.turns(3)
+    bench.steps(STEPS)
     assert all(job.answer.done() for job in jobs)
     assert explained.answer.done()
     for kind, held in ((Kind.PREDICTION, 3), (Kind.EXPLANATION, 1)):
@@ -252,11 +281,12 @@ def test_out_of_memory_in_a_gradient_step_lets_fewer_dreams_share_it(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    limit_memory(monkeypatch, "app.engine.worker.take_step", torch.OutOfMemoryError, sizes, most=2)
+    limit_memory(monkeypatch, "app.engine.dreams.begin_step", torch.OutOfMemoryError, sizes, most=2)
     bench = Bench(checkpoint, EngineLimits(running_explanations=4))
-    dreams: list[DreamJob] = [bench.dream() for _ in range(4)]
-    bench.turns(1 + 2 * (STEPS - 1))  # the first step one by one, the others two by two
-    assert all(job.answer.result(0).steps == STEPS for job in dreams)
+    jobs: list[DreamJob] = [bench.dream() for _ in range(4)]
+    bench.turns(1)  # the first step one by one,
+    bench.steps(2 * (STEPS - 1))  # and the others two by two
+    assert all(job.answer.result(0).steps == STEPS for job in jobs)
     assert sizes[0] == 4
     assert max(sizes[1:]) == 2
 
@@ -268,7 +298,7 @@ def test_what_fails_after_the_gradient_leaves_each_dream_where_it_was(
     pictures = [np.random.default_rng(seed).integers(0, 256, RED.shape, np.uint8) for seed in range(2)]
     alone = Bench(checkpoint)
     wanted = [alone.dream(picture) for picture in pictures]
-    alone.turns(2 * STEPS)
+    alone.steps(2 * STEPS)
     real: Callable[..., object] = getattr(dream, place)
     calls = 0
 
@@ -293,27 +323,36 @@ def test_what_fails_after_the_gradient_leaves_each_dream_where_it_was(
         assert found.relevance == pytest.approx(expected.answer.result(0).relevance, abs=1e-4)
 
 
+@pytest.mark.parametrize("half", ["first", "second"])
 def test_what_did_not_fit_is_let_go_before_the_next_try(
-    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, half: str
 ) -> None:
     class Activations:
         """What a gradient needs memory for."""
 
     kept: list[weakref.ref[Activations]] = []
 
-    def limited(network: torch.jit.ScriptModule, dreams: list[Dream]) -> None:
-        if len(dreams) > 1:
-            held = Activations()
-            kept.append(weakref.ref(held))
+    def limited(network: torch.jit.ScriptModule, shared: list[Dream]) -> Callable[[], None]:
+        if len(shared) == 1:
+            assert kept[0]() is None
+            return begin_step(network, shared)
+        held = Activations()
+        kept.append(weakref.ref(held))
+        if half == "first":
             raise torch.OutOfMemoryError("CUDA out of memory")
-        assert kept[0]() is None
-        take_step(network, dreams)
 
-    monkeypatch.setattr(worker, "take_step", limited)
+        def finish() -> None:
+            assert held
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return finish
+
+    monkeypatch.setattr(dreams, "begin_step", limited)
     bench = Bench(checkpoint, EngineLimits(running_explanations=2))
-    dreams = [bench.dream() for _ in range(2)]
-    bench.turns(1 + 2 * (STEPS - 1))
-    assert [job.answer.result(0).steps for job in dreams] == [STEPS] * 2
+    jobs = [bench.dream() for _ in range(2)]
+    bench.turns(1 if half == "first" else 2)
+    bench.steps(2 * (STEPS - 1))
+    assert [job.answer.result(0).steps for job in jobs] == [STEPS] * 2
 
 
 def test_the_next_thread_of_a_device_begins_with_what_fitted(
@@ -341,7 +380,7 @@ def test_a_dream_whose_result_cannot_be_had_fails_at_once(
     bench = Bench(checkpoint, EngineLimits(running_explanations=2))
     good, bad = bench.dream(), bench.dream()
     monkeypatch.setattr(bad, "result", lambda: 1 // 0)
-    bench.turns(STEPS)
+    bench.steps(STEPS)
     assert good.answer.result(0).steps == STEPS
     assert isinstance(bad.answer.exception(0), ModelFailed)
 
@@ -357,7 +396,7 @@ def test_a_thread_that_dies_with_a_finished_dream_in_hand_answers_it(
 
     monkeypatch.setattr(job, "result", die)
     with pytest.raises(SystemExit):
-        bench.turns(STEPS)
+        bench.steps(STEPS)
     bench.worker.retire("the thread died")
     assert isinstance(job.answer.exception(0), DeviceLost)
 

@@ -1,0 +1,165 @@
+"""The dreams that one device carries through, half a gradient step at a time.
+
+Between the halves predictions have their turn, so none waits for more than half a step.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from app.engine.device import check, is_out_of_memory
+from app.engine.errors import ModelFailed
+from app.engine.limits import Kind
+from app.explain.dream import begin_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from app.devices import Device
+    from app.engine.jobs import DreamJob
+    from app.engine.lines import Lines
+    from app.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Begun:
+    """A gradient step after its first half.
+
+    Attributes:
+        finish: the second half.
+        seconds: that the first took.
+    """
+
+    dreams: Sequence[DreamJob]
+    finish: Callable[[], None]
+    seconds: float
+
+
+class Dreams:
+    """What a worker runs when no prediction waits. Only the worker that leads its device has any.
+
+    Args:
+        index: of the device among the engine's.
+        device: that computes.
+        lines: where dreams come from; `next_half` and `give_up_all` are called with its condition held.
+        metrics: where the steps are counted.
+        most: dreams that share a step.
+
+    Attributes:
+        most: as above; fewer once that many did not fit in memory.
+    """
+
+    def __init__(self, index: int, device: Device, lines: Lines, metrics: Metrics, most: int) -> None:
+        self.most = most
+        self._index = index
+        self._device = device
+        self._lines = lines
+        self._metrics = metrics
+        self._running: list[DreamJob] = []
+        self._begun: _Begun | None = None
+
+    def next_half(self) -> Callable[[], object] | None:
+        """The rest of the step that has begun, or the beginning of the next; None if nobody dreams."""
+        now = self._lines.clock()
+        begun = self._begun
+        if begun is not None and any(job.wanted(now) for job in begun.dreams):
+            return self._finish
+        self._begun = None
+        self._admit(now)
+        return partial(self._begin, self._next_together()) if self._running else None
+
+    def give_up_all(self) -> list[DreamJob]:
+        """Forget the dreams, which somebody else will answer."""
+        lost, self._running, self._begun = self._running, [], None
+        return lost
+
+    def _admit(self, now: float) -> None:
+        self._running = [job for job in self._running if job.wanted(now)]
+        for job in self._lines.take_dreams(self.most - len(self._running)):
+            job.begin_on(job.model.copies[self._index], now)
+            self._metrics.queue_seconds.labels(Kind.EXPLANATION).observe(now - job.accepted)
+            self._running.append(job)
+
+    def _next_together(self) -> list[DreamJob]:
+        """The dreams that can share a step with the one that runs longest: of its size, model and layer."""
+        first = self._running[0]
+        alike = [
+            job
+            for job in self._running
+            if (job.dream.side, job.layer) == (first.dream.side, first.layer) and job.model is first.model
+        ]
+        return alike[: self.most]
+
+    def _begin(self, together: Sequence[DreamJob]) -> None:
+        began = self._lines.clock()
+        network = together[0].model.copies[self._index].network
+        try:
+            finish = begin_step(network, [job.dream for job in together])
+        except Exception as error:  # noqa: BLE001 - whatever a network raises on a picture
+            self._failed(together, error)
+            return
+        self._begun = _Begun(together, finish, self._lines.clock() - began)
+
+    def _finish(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun is None:  # its device was given up in this moment
+            return
+        together, seconds = begun.dreams, begun.seconds
+        began = self._lines.clock()
+        try:
+            begun.finish()
+        except Exception as error:  # noqa: BLE001 - as in `_begin`
+            del begun  # which holds the memory that the next try needs
+            self._failed(together, error)
+            return
+        seconds += self._lines.clock() - began
+        self._metrics.computed(Kind.EXPLANATION, len(together), seconds)
+        for job in together:
+            job.infer_seconds += seconds
+        self._hand_over([job for job in together if job.dream.done], len(together))
+
+    def _hand_over(self, over: Sequence[DreamJob], shared: int) -> None:
+        """Answer dreams that are over; so many shared a step with each."""
+        for job in over:
+            self._lines.learn(Kind.EXPLANATION, job.infer_seconds / shared / job.dream.steps_taken)
+            try:
+                result = job.result()
+            except Exception as error:  # noqa: BLE001 - it is computed on the device as well
+                self._give_up(job, error)
+                continue
+            job.succeed(result)
+        self._leave(over)  # not before: whoever dies with a dream in hand has to be seen to hold it
+
+    def _failed(self, together: Sequence[DreamJob], error: Exception) -> None:
+        """Alone, a dream that fails is given up; together, each gets its next step alone.
+
+        Some may have taken this one already, if another failed while it took it.
+        """
+        if len(together) > 1:
+            if is_out_of_memory(error):
+                error.with_traceback(None)  # its frames hold the whole gradient's memory
+                self.most = max(1, len(together) // 2)
+                log.warning("out of memory with %d dreams; now %d at once", len(together), self.most)
+            self._hand_over([job for job in together if job.dream.done], len(together))
+            for job in together:
+                if not job.dream.done:
+                    self._begin([job])
+                    self._finish()
+            return
+        self._give_up(together[0], error)
+        self._leave(together)
+
+    def _give_up(self, job: DreamJob, error: Exception) -> None:
+        check(self._device)
+        log.error("a gradient step failed", exc_info=error)
+        self._metrics.failures.labels(Kind.EXPLANATION).inc()
+        job.fail(ModelFailed("the network failed while explaining this picture"))
+
+    def _leave(self, finished: Sequence[DreamJob]) -> None:
+        with self._lines.changed:
+            self._running = [job for job in self._running if job not in finished]
