@@ -67,9 +67,9 @@ def test_a_timeout_also_ends_work_that_is_running(checkpoint: Checkpoint, slow: 
     assert (answer.status_code, slug(answer)) == (504, "deadline-passed")
     bench = Bench(checkpoint)
     late, next_one = bench.dream(), bench.dream()
-    bench.turns(1)
+    bench.steps(1)
     late.deadline = bench.clock.now - 1
-    bench.turns(1)
+    bench.steps(1)
     assert (late.dream.steps_taken, next_one.dream.steps_taken) == (1, 1)
 
 
@@ -201,7 +201,8 @@ def test_a_year_is_like_a_second(checkpoint: Checkpoint) -> None:
     for _ in range(3):
         bench.clock.now += 365 * 86400.0
         job, explained = bench.predict(), bench.dream(GREEN)
-        bench.turns(1 + STEPS)
+        bench.turns(1)
+        bench.steps(STEPS)
         assert job.answer.done()
         assert explained.answer.done()
         assert not bench.worker.hung()
