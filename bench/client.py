@@ -43,6 +43,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, host: str, port: int) -> None:
         self.usable = False
+        self._stays = False
         self._address = (host, port)
         self._transport: asyncio.WriteTransport | None = None
         self._answer: asyncio.Future[Answer] | None = None
@@ -85,7 +86,7 @@ class Connection(asyncio.Protocol):
         if body:
             self._transport.write(body)
         answer = await self._answer
-        self.usable = self.sent and self._parser.should_keep_alive() and not self._transport.is_closing()
+        self.usable = self.sent and self._stays and not self._transport.is_closing()
         if not self.usable:
             self.close()
         return answer
@@ -119,7 +120,8 @@ class Connection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """The answer is whole; the parser forgets at once whether the connection stays."""
+        self._stays = self._parser.should_keep_alive()
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(Answer(self._parser.get_status_code(), self._headers, bytes(self._body)))
 

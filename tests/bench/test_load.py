@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.client import Connection
 from bench.load import Plan, run_apart
 from bench.outcome import LEFT
 from tests.pictures import plain
@@ -23,9 +24,16 @@ def pictures(tmp_path: Path) -> tuple[str, ...]:
     return (str(path),)
 
 
-def test_a_closed_loop_is_answered_over_connections_that_stay(
-    client: httpx.Client, pictures: tuple[str, ...]
-) -> None:
+@pytest.mark.anyio
+async def test_a_connection_stays_for_one_request_after_another(client: httpx.Client) -> None:
+    connection = Connection(client.base_url.host, client.base_url.port or 80)
+    for body, status in ((plain(), 200), (b"no picture", 415), (plain(), 200)):
+        answer = await connection.exchange("POST", "/predict", body, "image/png")
+        assert (answer.status, connection.usable) == (status, True)
+    connection.close()
+
+
+def test_a_closed_loop_is_answered_to_the_end(client: httpx.Client, pictures: tuple[str, ...]) -> None:
     where = (client.base_url.host, client.base_url.port or 80, "/predict")
     run = run_apart(Plan(*where, pictures, seconds=1.0, clients=3))
     assert len(run.records) > 3
