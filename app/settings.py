@@ -161,7 +161,8 @@ class Settings(BaseSettings):
         default=8,
         ge=1,
         le=1024,
-        description="pictures in one forward pass; more gains little on a CPU and delays whoever came first",
+        description="pictures on a device at once, which the threads of a CPU share out; more gains little "
+        "there and delays whoever came first",
     )
     hang_seconds: Seconds = Field(
         default=60.0,
@@ -184,7 +185,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=256,
-        description="explanations that share a gradient step, which a prediction may have to wait for. Unset "
+        description="explanations that share a gradient step; a prediction may have to wait for half. Unset "
         "is 1 on a CPU, where a shared step costs as much as its parts one by one, and 8 on a GPU",
     )
     drain_seconds: float = Field(
