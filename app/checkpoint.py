@@ -163,7 +163,7 @@ def verify(path: Path) -> str:
         CheckpointError: the file is missing, not listed, or not the listed one.
     """
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint at {path}")
+        raise CheckpointError(f"there is no checkpoint at {path.absolute()}")  # the setting may be relative
     expected, actual = listed_sha256(path), sha256_of(path)
     if actual != expected:
         raise CheckpointError(f"{path} has sha256 {actual}, but {CHECKSUMS} lists {expected}")

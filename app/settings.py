@@ -166,8 +166,8 @@ class Settings(BaseSettings):
     )
     hang_seconds: Seconds = Field(
         default=60.0,
-        description="one batch or gradient step that takes longer has hung: its requests are answered 503, "
-        "and its thread is replaced",
+        description="one batch or half a gradient step that takes longer has hung: its requests are answered "
+        "503, and its thread is replaced",
     )
     max_predictions: int = Field(
         default=128,

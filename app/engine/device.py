@@ -50,11 +50,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def check(device: Device) -> None:
-    """Make sure that it was the picture: a GPU that has failed fails at everything from then on.
+def wait_for(device: Device) -> None:
+    """Wait until a GPU has done all that it was given; a processor has, when it returns.
 
     Raises:
-        RuntimeError: the device has failed, and the thread that owns it with it.
+        RuntimeError: the device has failed, and will at everything, so the thread that owns it ends.
     """
     if device.torch.type == "cuda":
         torch.cuda.synchronize(device.torch)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from app.engine.device import check, is_out_of_memory
+from app.engine.device import is_out_of_memory, wait_for
 from app.engine.errors import ModelFailed
 from app.engine.limits import Kind
 from app.explain.dream import begin_step
@@ -61,21 +61,31 @@ class Dreams:
         self._lines = lines
         self._metrics = metrics
         self._running: list[DreamJob] = []
+        self._apart: list[DreamJob] = []  # of a step that failed together: each takes its next one alone
         self._begun: _Begun | None = None
+
+    def drop_unwanted(self) -> None:
+        """Let go of half a step that nobody waits for any more; predictions may keep its rest waiting."""
+        now = self._lines.clock()
+        if self._begun is not None and not any(job.wanted(now) for job in self._begun.dreams):
+            self._begun = None
+
+    def drop_half(self) -> bool:
+        """Let go of half a step, to be begun anew, because its memory is needed; whether there was any."""
+        begun, self._begun = self._begun, None
+        return begun is not None
 
     def next_half(self) -> Callable[[], object] | None:
         """The rest of the step that has begun, or the beginning of the next; None if nobody dreams."""
-        now = self._lines.clock()
-        begun = self._begun
-        if begun is not None and any(job.wanted(now) for job in begun.dreams):
+        self.drop_unwanted()
+        if self._begun is not None:
             return self._finish
-        self._begun = None
-        self._admit(now)
+        self._admit(self._lines.clock())
         return partial(self._begin, self._next_together()) if self._running else None
 
     def give_up_all(self) -> list[DreamJob]:
         """Forget the dreams, which somebody else will answer."""
-        lost, self._running, self._begun = self._running, [], None
+        lost, self._running, self._apart, self._begun = self._running, [], [], None
         return lost
 
     def _admit(self, now: float) -> None:
@@ -87,6 +97,9 @@ class Dreams:
 
     def _next_together(self) -> list[DreamJob]:
         """The dreams that can share a step with the one that runs longest: of its size, model and layer."""
+        self._apart = [job for job in self._apart if job in self._running]
+        if self._apart:
+            return [self._apart.pop(0)]
         first = self._running[0]
         alike = [
             job
@@ -100,6 +113,7 @@ class Dreams:
         network = together[0].model.copies[self._index].network
         try:
             finish = begin_step(network, [job.dream for job in together])
+            wait_for(self._device)  # else a GPU would have the prediction that goes next beside it
         except Exception as error:  # noqa: BLE001 - whatever a network raises on a picture
             self._failed(together, error)
             return
@@ -136,26 +150,24 @@ class Dreams:
         self._leave(over)  # not before: whoever dies with a dream in hand has to be seen to hold it
 
     def _failed(self, together: Sequence[DreamJob], error: Exception) -> None:
-        """Alone, a dream that fails is given up; together, each gets its next step alone.
+        """Alone, a dream that fails is given up; together, fewer try again, or each alone.
 
-        Some may have taken this one already, if another failed while it took it.
+        Some may have taken this step already, if another failed while it took it.
         """
-        if len(together) > 1:
-            if is_out_of_memory(error):
-                error.with_traceback(None)  # its frames hold the whole gradient's memory
-                self.most = max(1, len(together) // 2)
-                log.warning("out of memory with %d dreams; now %d at once", len(together), self.most)
-            self._hand_over([job for job in together if job.dream.done], len(together))
-            for job in together:
-                if not job.dream.done:
-                    self._begin([job])
-                    self._finish()
+        if len(together) == 1:
+            self._give_up(together[0], error)
+            self._leave(together)
             return
-        self._give_up(together[0], error)
-        self._leave(together)
+        if is_out_of_memory(error):
+            error.with_traceback(None)  # its frames hold the whole gradient's memory
+            self.most = max(1, len(together) // 2)
+            log.warning("out of memory with %d dreams; now %d at once", len(together), self.most)
+        else:
+            self._apart = list(together)
+        self._hand_over([job for job in together if job.dream.done], len(together))
 
     def _give_up(self, job: DreamJob, error: Exception) -> None:
-        check(self._device)
+        wait_for(self._device)  # a GPU that has failed fails at everything: then it was not the picture
         log.error("a gradient step failed", exc_info=error)
         self._metrics.failures.labels(Kind.EXPLANATION).inc()
         job.fail(ModelFailed("the network failed while explaining this picture"))

@@ -39,7 +39,7 @@ class EngineLimits:
         """Dreams that share gradient steps on this device.
 
         A CPU gains nothing from sharing: the step would only take as long as its parts one by one, and every
-        prediction would wait for all of it.
+        prediction would wait for half of all that.
         """
         if self.running_explanations is not None:
             return self.running_explanations

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.checkpoint import judge
-from app.engine.device import check, is_out_of_memory, warm_up
+from app.engine.device import is_out_of_memory, wait_for, warm_up
 from app.engine.dreams import Dreams
 from app.engine.errors import DeviceLost, ModelFailed
 from app.engine.floor import Floor
@@ -231,6 +231,7 @@ class Worker:
         """The work of the next turn; a chore goes before predictions, but not twice in a row."""
         if self._retired or self._lines.given_up:
             return None
+        self._dreams.drop_unwanted()
         chore = bool(self._chores) and not (self._chore_was_last and self._lines.predictions_wait)
         if self.leads:
             self._floor.claimed = chore  # else others would go on taking turns beside each other for ever
@@ -298,8 +299,12 @@ class Worker:
 
     def _predict_in_halves(self, batch: Sequence[PredictionJob], error: Exception, *, whole: bool) -> None:
         """Too large a batch fits in halves, and a picture that the network fails on fails alone."""
+        if is_out_of_memory(error) and self._dreams.drop_half():
+            traceback.clear_frames(error.__traceback__)  # which hold what did not fit
+            self._predict(batch, whole=whole)
+            return
         if len(batch) == 1:
-            check(self._device)
+            wait_for(self._device)  # a GPU that has failed fails at everything: then it was not the picture
             log.error("the network failed on a picture", exc_info=error)
             self._fail(batch[0], "the network failed on this picture")
             return

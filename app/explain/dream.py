@@ -85,13 +85,13 @@ DEFAULTS = QUICK
 
 
 class Dream:
-    """One picture's dream. `take_step` moves it on until it is `done`, and touches the device alone.
+    """One picture's dream. `begin_step` moves it on until it is `done`, and alone touches the device.
 
     Args:
         pixels: ``uint8 [3, S, S]``.
         emotion: index of the emotion whose log-odds are explained.
         layer: the inner layer to dream of instead; None for the emotion.
-        checkpoint: tells the device and the temperature; the network itself is handed to `take_step`.
+        checkpoint: tells the device and the temperature; the network itself is handed to `begin_step`.
         settings: how far and how finely.
 
     Attributes:
@@ -233,9 +233,10 @@ def begin_step(network: torch.jit.ScriptModule, dreams: Sequence[Dream]) -> Call
         pictures = torch.stack([dream.view for dream in dreams])
         pictures = pictures.to(memory_format=torch.channels_last).requires_grad_()
         heights = _heights(network, pictures, dreams)
+        total = heights.sum()
 
     def finish() -> None:
-        (gradients,) = torch.autograd.grad(heights.sum(), pictures)
+        (gradients,) = torch.autograd.grad(total, pictures)
         values = heights.detach().cpu()
         if not (torch.isfinite(values).all() and torch.isfinite(gradients).all()):
             raise FloatingPointError("the gradient is not a number")

@@ -102,9 +102,10 @@ def test_sums_that_are_not_text_are_refused(tmp_path: Path) -> None:
         load(path, CPU)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no checkpoint at"):
-        load(tmp_path / "none.pt", CPU)
+def test_a_missing_file_is_refused_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=f"there is no checkpoint at {tmp_path}/none.pt"):
+        load(Path("none.pt"), CPU)
 
 
 @pytest.mark.parametrize("line", ["{digest} *tiny.pt", "{upper}  tiny.pt", "# note\n\n{digest}  tiny.pt"])

@@ -332,7 +332,7 @@ async def test_a_device_that_fails_at_everything_is_lost_and_no_picture_is_blame
     def lost(_: Device) -> None:
         raise RuntimeError("CUDA error: unspecified launch failure")
 
-    monkeypatch.setattr("app.engine.worker.check", lost)  # as a GPU's synchronisation does from then on
+    monkeypatch.setattr("app.engine.worker.wait_for", lost)  # as a GPU's synchronisation does from then on
     async with running(frail) as asked:
         with pytest.raises(DeviceLost):
             await asked.predict(WHITE)

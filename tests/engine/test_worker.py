@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.checkpoint import Checkpoint, torchscript
+from app.checkpoint import Checkpoint, judge, torchscript
 from app.engine import DeviceLost, EngineLimits, EngineStopped, Kind, ModelFailed, QueueFull, dreams
 from app.explain import dream
 from app.explain.dream import begin_step
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from app.engine.jobs import DreamJob, PredictionJob
+    from app.checkpoint import Judged
+    from app.engine.jobs import DreamJob, Pixels, PredictionJob
     from app.explain.dream import Dream
 
 
@@ -140,6 +141,98 @@ def test_a_step_that_nobody_waits_for_is_left_at_its_half(checkpoint: Checkpoint
     first.answer.cancel()
     bench.steps(STEPS)
     assert (first.dream.steps_taken, second.answer.result(0).steps) == (0, STEPS)
+
+
+def test_half_a_step_that_nobody_waits_for_is_let_go_though_predictions_go_first(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = watch_halves(monkeypatch)
+    bench = Bench(checkpoint)
+    explained = bench.dream()
+    bench.turns(1)
+    assert kept[0]() is not None
+    explained.answer.cancel()
+    bench.predict()
+    bench.turns(1)
+    assert kept[0]() is None
+
+
+def test_a_batch_that_does_not_fit_beside_half_a_step_takes_its_memory(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = watch_halves(monkeypatch)
+    sizes: list[int] = []
+    real = judge
+
+    def limited(copy: Checkpoint, pictures: Pixels) -> Judged:
+        sizes.append(len(pictures))
+        if kept[0]() is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(copy, pictures)
+
+    monkeypatch.setattr("app.engine.worker.judge", limited)
+    bench = Bench(checkpoint)
+    explained = bench.dream()
+    bench.turns(1)
+    jobs = [bench.predict(RED) for _ in range(4)]
+    bench.turns(1)
+    assert [felt(job) for job in jobs] == ["anger"] * 4
+    assert sizes == [4, 4]
+    bench.steps(STEPS)
+    assert explained.answer.result(0).steps == STEPS
+
+
+def test_of_a_step_that_fails_each_dream_takes_its_next_one_alone(
+    frail: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = begin_step
+
+    def noted(network: torch.jit.ScriptModule, shared: list[Dream]) -> Callable[[], None]:
+        sizes.append(len(shared))
+        return real(network, shared)
+
+    monkeypatch.setattr(dreams, "begin_step", noted)
+    bench = Bench(frail, EngineLimits(running_explanations=3))
+    good, bad, left = bench.dream(GREY), bench.dream(WHITE), bench.dream(GREY)
+    bench.turns(1)
+    left.answer.cancel()
+    bench.turns(2)  # the first alone,
+    job = bench.predict(RED)
+    bench.turns(2)  # a prediction, and the second
+    assert felt(job) == "anger"
+    assert isinstance(bad.answer.exception(0), ModelFailed)
+    bench.steps(STEPS - 1)
+    assert good.answer.result(0).steps == STEPS
+    assert sizes == [3] + [1] * (STEPS + 1)
+
+
+def test_a_device_that_fails_at_everything_ends_its_thread_and_blames_no_dream(
+    frail: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: object) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(dreams, "wait_for", lost)
+    bench = Bench(frail)
+    job = bench.dream(WHITE)
+    with pytest.raises(RuntimeError, match="launch failure"):
+        bench.turns(1)
+    assert not job.answer.done()
+
+
+def watch_halves(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Callable[[], None]]]:
+    """Every half of a step that is kept to be finished."""
+    kept: list[weakref.ref[Callable[[], None]]] = []
+    real = begin_step
+
+    def watched(network: torch.jit.ScriptModule, shared: list[Dream]) -> Callable[[], None]:
+        finish = real(network, shared)
+        kept.append(weakref.ref(finish))
+        return finish
+
+    monkeypatch.setattr(dreams, "begin_step", watched)
+    return kept
 
 
 def test_dreams_share_steps_and_new_ones_join_when_others_leave(checkpoint: Checkpoint) -> None:
@@ -284,11 +377,10 @@ def test_out_of_memory_in_a_gradient_step_lets_fewer_dreams_share_it(
     limit_memory(monkeypatch, "app.engine.dreams.begin_step", torch.OutOfMemoryError, sizes, most=2)
     bench = Bench(checkpoint, EngineLimits(running_explanations=4))
     jobs: list[DreamJob] = [bench.dream() for _ in range(4)]
-    bench.turns(1)  # the first step one by one,
-    bench.steps(2 * (STEPS - 1))  # and the others two by two
+    bench.turns(1)  # which fails
+    bench.steps(2 * STEPS)
     assert all(job.answer.result(0).steps == STEPS for job in jobs)
-    assert sizes[0] == 4
-    assert max(sizes[1:]) == 2
+    assert sizes == [4] + [2] * (2 * STEPS)
 
 
 @pytest.mark.parametrize("place", ["balanced", "_blur"])
@@ -351,7 +443,7 @@ def test_what_did_not_fit_is_let_go_before_the_next_try(
     bench = Bench(checkpoint, EngineLimits(running_explanations=2))
     jobs = [bench.dream() for _ in range(2)]
     bench.turns(1 if half == "first" else 2)
-    bench.steps(2 * (STEPS - 1))
+    bench.steps(2 * STEPS)
     assert [job.answer.result(0).steps for job in jobs] == [STEPS] * 2
 
 
