@@ -76,8 +76,10 @@ class Dreams:
         return begun is not None
 
     def next_half(self) -> Callable[[], object] | None:
-        """The rest of the step that has begun, or the beginning of the next; None if nobody dreams."""
-        self.drop_unwanted()
+        """The rest of the step that has begun, or the beginning of the next; None if nobody dreams.
+
+        `drop_unwanted` goes before it.
+        """
         if self._begun is not None:
             return self._finish
         self._admit(self._lines.clock())
@@ -96,7 +98,10 @@ class Dreams:
             self._running.append(job)
 
     def _next_together(self) -> list[DreamJob]:
-        """The dreams that can share a step with the one that runs longest: of its size, model and layer."""
+        """The dreams that can share a step with the one that runs longest: of its size, model and layer.
+
+        Those that have to be apart go first, one by one.
+        """
         self._apart = [job for job in self._apart if job in self._running]
         if self._apart:
             return [self._apart.pop(0)]
@@ -159,7 +164,8 @@ class Dreams:
             self._leave(together)
             return
         if is_out_of_memory(error):
-            error.with_traceback(None)  # its frames hold the whole gradient's memory
+            # Its frames hold the whole gradient's memory; even cleared, they hold what a half closed over.
+            error.with_traceback(None)
             self.most = max(1, len(together) // 2)
             log.warning("out of memory with %d dreams; now %d at once", len(together), self.most)
         else:

@@ -299,18 +299,19 @@ class Worker:
 
     def _predict_in_halves(self, batch: Sequence[PredictionJob], error: Exception, *, whole: bool) -> None:
         """Too large a batch fits in halves, and a picture that the network fails on fails alone."""
-        if is_out_of_memory(error) and self._dreams.drop_half():
+        too_large = is_out_of_memory(error)
+        if too_large:
             traceback.clear_frames(error.__traceback__)  # which hold what did not fit
-            self._predict(batch, whole=whole)
-            return
+            if self._dreams.drop_half():
+                self._predict(batch, whole=whole)
+                return
         if len(batch) == 1:
             wait_for(self._device)  # a GPU that has failed fails at everything: then it was not the picture
             log.error("the network failed on a picture", exc_info=error)
             self._fail(batch[0], "the network failed on this picture")
             return
         half = len(batch) // 2
-        if is_out_of_memory(error):
-            traceback.clear_frames(error.__traceback__)  # which hold what did not fit
+        if too_large:
             self._max_batch = half * self._sharing(whole=whole)
             log.warning("out of memory with %d pictures; from now on %d a batch", len(batch), half)
         self._predict(batch[:half], whole=whole)
