@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from app.engine.device import warm_up
+from app.engine.warming import pieces_of
 from app.explain.dream import QUICK, THOROUGH
 from app.loading import load
 from bench import machine
@@ -71,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
         replace_section("explanations", section)
         print(section)
         return 0
-    for piece in warm_up(checkpoint, 1):  # as the service does: TorchScript's first passes round otherwise
+    for piece in pieces_of(checkpoint, 1):  # as the service does: TorchScript's first passes round otherwise
         piece()
     python = twin(checkpoint)
     strange = randomised(python, chosen.seed)

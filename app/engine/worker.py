@@ -10,24 +10,23 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections import deque
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from app.checkpoint import judge
-from app.engine.device import is_out_of_memory, wait_for, warm_up
+from app.engine.device import is_out_of_memory, wait_for
 from app.engine.dreams import Dreams
 from app.engine.errors import DeviceLost, ModelFailed
 from app.engine.floor import Floor
 from app.engine.jobs import Job, Prediction, PredictionJob
 from app.engine.limits import EngineLimits, Kind
+from app.engine.warming import WarmUps, end, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from app.devices import Device
     from app.engine.lines import Lines
@@ -71,10 +70,8 @@ class Worker:
         self._hang_seconds = limits.hang_seconds
         self._max_batch = limits.max_batch
         self._dreams = Dreams(index, device, lines, metrics, limits.running_on(device.torch))
-        self._chores: deque[Callable[[], object]] = deque()
-        self._warming: set[Future[None]] = set()
+        self._warm_ups = WarmUps(lines)
         self._first_model: Model | None = None
-        self._chore_was_last = False
         self._retired = False
         self._on_device: Sequence[Job[Any]] = ()
         self._busy_since: float | None = None
@@ -93,37 +90,7 @@ class Worker:
 
     def warm(self, model: Model) -> Future[None]:
         """Warm another model up between the turns, so that the one that answers goes on answering."""
-        done: Future[None] = Future()
-        done.set_running_or_notify_cancel()  # else who stops waiting cancels it under our hands
-        pieces = warm_up(model.copies[self.index], self._max_batch)
-
-        def one_piece() -> None:
-            try:
-                piece = next(pieces, None)
-                if piece is None:
-                    _end(done)
-                    return
-                piece()
-            except Exception as error:  # noqa: BLE001 - whatever a new checkpoint does, the old one stays
-                _end(done, error)
-                return
-            with self._lines.changed:
-                self._chores.append(one_piece)
-
-        with self._lines.changed:
-            if self._retired:
-                done.set_exception(DeviceLost("the device's thread has ended"))
-                return done
-            self._warming.add(done)
-            done.add_done_callback(self._forget)
-            self._chores.append(one_piece)
-            self._lines.changed.notify_all()
-        return done
-
-    def _forget(self, warmed: Future[None]) -> None:
-        """What a failure keeps alive is the whole model."""
-        with self._lines.changed:
-            self._warming.discard(warmed)
+        return self._warm_ups.begin(model.copies[self.index], self._max_batch)
 
     def hung(self) -> bool:
         """Whether the device has been at one piece of work for too long."""
@@ -139,11 +106,11 @@ class Worker:
             self._close()
             self._floor.leave(self)
             self._lines.wake()
-            warming = [future for future in self._warming if not future.done()]
+            warming = self._warm_ups.close()
         for job in lost:
             job.fail(DeviceLost(reason))
         for future in warming:
-            _end(future, DeviceLost(reason))
+            end(future, DeviceLost(reason))
 
     # What its own thread does.
 
@@ -169,21 +136,11 @@ class Worker:
         if self._first_model is None:
             return
         copy, self._first_model = self._first_model.copies[self.index], None  # it may be replaced meanwhile
-        while True:
-            self._busy_since = self._lines.clock()
-            try:
-                for piece in warm_up(copy, self._max_batch):
-                    piece()
-                    self._busy_since = self._lines.clock()
-            except Exception as error:
-                if self._max_batch == 1 or not is_out_of_memory(error):
-                    raise
-                traceback.clear_frames(error.__traceback__)
-                self._max_batch //= 2
-                log.warning("out of memory while warming up; now %d pictures a batch", self._max_batch)
-                continue
-            self._busy_since = None
-            return
+        self._max_batch = warm_up(copy, self._max_batch, self._begin_piece)
+        self._busy_since = None
+
+    def _begin_piece(self) -> None:
+        self._busy_since = self._lines.clock()
 
     def _await_leader(self) -> None:
         """The leader warms up for all."""
@@ -212,7 +169,7 @@ class Worker:
                 if self._retired or self._lines.finished:
                     return False
                 self._lines.wait(leads=self.leads)
-            self._busy_since = self._lines.clock()
+            self._begin_piece()
         work()
         self.end_turn()
         return True
@@ -228,16 +185,16 @@ class Worker:
                 self._lines.changed.notify_all()
 
     def _next(self) -> Callable[[], object] | None:
-        """The work of the next turn; a chore goes before predictions, but not twice in a row."""
+        """The work of the next turn."""
         if self._retired or self._lines.given_up:
             return None
         self._dreams.drop_unwanted()
-        chore = bool(self._chores) and not (self._chore_was_last and self._lines.predictions_wait)
+        warming = self._warm_ups.due
         if self.leads:
-            self._floor.claimed = chore  # else others would go on taking turns beside each other for ever
-        if chore:
-            return self._next_chore() if self._floor.empty else None
-        self._chore_was_last = False
+            self._floor.claimed = warming  # else others would go on taking turns beside each other for ever
+        if warming:
+            return self._next_warming() if self._floor.empty else None
+        self._warm_ups.stand_back()
         if work := self._next_batch():
             return work
         if not (self.leads and self._floor.empty):
@@ -245,8 +202,8 @@ class Worker:
         if half := self._dreams.next_half():
             self._floor.enter(self, whole=True)
             return half
-        # Those that a chore stood back for may have left meanwhile, and nobody else would wake this thread.
-        return self._next_chore() if self._chores else None
+        # Those that a warm-up stood back for may have left meanwhile, and nobody else would wake this thread.
+        return self._next_warming() if self._warm_ups.waiting else None
 
     def _next_batch(self) -> Callable[[], object] | None:
         """Predictions: all that wait with the whole device, or a part of them on one thread of it."""
@@ -270,10 +227,9 @@ class Worker:
         """How many batches the device computes at once."""
         return 1 if whole else self._floor.streams
 
-    def _next_chore(self) -> Callable[[], object]:
-        self._chore_was_last = True
+    def _next_warming(self) -> Callable[[], object]:
         self._floor.enter(self, whole=True)
-        return self._chores.popleft()
+        return self._warm_ups.take()
 
     def _predict(self, batch: Sequence[PredictionJob], *, whole: bool) -> None:
         began = self._lines.clock()
@@ -327,12 +283,3 @@ class Worker:
             if self.leads:
                 self._floor.leader, self._floor.claimed = None, False
                 self._lines.count_open(-1)
-
-
-def _end(warming: Future[None], error: Exception | None = None) -> None:
-    """Tell who waits for a warm-up; the thread that is retired and the one that retires it may both do so."""
-    with suppress(InvalidStateError):
-        if error is None:
-            warming.set_result(None)
-        else:
-            warming.set_exception(error)

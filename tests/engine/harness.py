@@ -17,9 +17,13 @@ from app.engine.lines import Lines
 from app.engine.worker import Worker
 from app.explain.dream import DEFAULTS
 from app.metrics import Metrics
-from tests.tiny import SIDE
+from tests.tiny import LABELS, SIDE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
     from app.checkpoint import Checkpoint
     from app.engine.jobs import Pixels
 
@@ -171,3 +175,24 @@ class Bench:
             for sample in metric.samples
             if sample.name == "deepemotion_batch_size_bucket" and sample.labels["kind"] == "prediction"
         ]
+
+
+def felt(job: PredictionJob) -> str:
+    """The emotion that was predicted."""
+    return LABELS[job.answer.result(0).probabilities.argmax()]
+
+
+def limit_memory(
+    monkeypatch: pytest.MonkeyPatch, name: str, kind: type[Exception], sizes: list[int], *, most: int
+) -> None:
+    """Let a function of the device raise as if memory were out, for more than `most` pictures."""
+    module, _, attribute = name.rpartition(".")
+    real: Callable[..., object] = getattr(__import__(module, fromlist=[attribute]), attribute)
+
+    def limited(device: object, pictures: list[object]) -> object:
+        sizes.append(len(pictures))
+        if len(pictures) > most:
+            raise kind("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17 bytes")
+        return real(device, pictures)
+
+    monkeypatch.setattr(name, limited)

@@ -98,12 +98,6 @@ def motionless(checkpoint: Checkpoint, limits: EngineLimits | None = None) -> As
     return asked
 
 
-@pytest.fixture(scope="module")
-def frail(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    folder = tmp_path_factory.mktemp("frail")
-    return load(write_checkpoint(folder, fails_on_white=True), torch.device("cpu"))
-
-
 async def test_each_picture_gets_its_own_answer(checkpoint: Checkpoint) -> None:
     pictures = [RED, GREEN, BLUE] * 20
     async with running(checkpoint) as asked:
