@@ -97,7 +97,7 @@ class Abstain(_CardPart):
         "unfamiliar"
     )
     share: float = Field(
-        ge=0, le=1, description="of held-out pictures of the same kind, that each of the two flags"
+        ge=0, le=1, description="of held-out pictures of the same kind, that each of the two was set to flag"
     )
 
 

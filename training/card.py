@@ -149,10 +149,13 @@ def to_markdown(card: Card, sha256: str) -> str:
 
 
 _HOW_SCORED = (
-    "On {split.test} pictures that were neither trained on nor used for any choice (80/20 split, seed "
-    "{split.seed}, near duplicates kept together), with 95 % bootstrap intervals. "
+    "On {split.test} pictures that training kept apart (80/20 split, seed {split.seed}, near duplicates kept "
+    "together), with 95 % bootstrap intervals. "
 )
-_CHOSEN = "The temperature and the best epoch were chosen on {split.validation} other pictures."
+_CHOSEN = (
+    "The temperature, and the epoch or how closely the last layer fits, were chosen on {split.validation} "
+    "other pictures."
+)
 _NOTHING_CHOSEN = (
     "The temperature stayed at 1 and the last epoch was taken, as no pictures were kept to choose by."
 )
@@ -174,19 +177,29 @@ def how_scored(card: Card) -> str:
     """How the scores were measured, in words."""
     if (cv := card.cross_validation) is None:
         chosen = _CHOSEN if card.split.validation else _NOTHING_CHOSEN
-        return (_HOW_SCORED + chosen).format(split=card.split)
+        return (_HOW_SCORED + chosen).format(split=card.split) + _filters(card.split)
     trained = (
         f"{card.split.train} of them" if card.split.test or card.split.validation else "all of these pictures"
     )
     differs = _DIFFERS.format(differs=", ".join(cv.differs)) if cv.differs else ""
-    return _HOW_CROSS_VALIDATED.format(trained=trained, cv=cv) + differs
+    return _HOW_CROSS_VALIDATED.format(trained=trained, cv=cv) + differs + _filters(card.split)
+
+
+def _filters(split: Split) -> str:
+    """What had been left out before the pictures were divided, which makes the task an easier one."""
+    left_out = []
+    if split.min_agreement is not None:
+        left_out.append(f"those with an agreement below {split.min_agreement:g}")
+    if split.top_classes is not None:
+        left_out.append(f"those that another emotion than the {split.top_classes} most common dominates")
+    return f" Of all pictures, {' and '.join(left_out)} had been left out." if left_out else ""
 
 
 def _abstains(card: Card) -> list[str]:
     if (at := card.abstain) is None:
         return []
     above = f"an entropy of {at.entropy:.3f} nats or a novelty of {at.novelty:.3f}"
-    return [f"- Not to be relied on above {above}; each flags {at.share:.1%} of held-out pictures"]
+    return [f"- Not to be relied on above {above}; each was set to flag {at.share:.1%} of held-out pictures"]
 
 
 def _valence(card: Card) -> list[str]:

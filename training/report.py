@@ -197,7 +197,7 @@ def draw(found: Findings) -> Iterator[Drawing]:
         "samples", "A sample", _examples(found, sample(found)),
         "Pictures with the predicted distribution beside the raters'.",
         f"Drawn by lot from the {count} scored pictures, as many of each dominant emotion as there can be. "
-        "None of them was learned from.",
+        "Training kept them apart.",
     )  # fmt: skip
     yield _drawing(
         "worst", "Worst cases", _examples(found, worst(found)),

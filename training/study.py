@@ -203,7 +203,7 @@ def _gate(network: EmotionInception, whole: AffectiveSet, features: Tensor, sett
     found = causes(network, whole, partition, training, held_out, side=settings.side)
     because = "; ".join(found) or (
         "none of the usual causes was found: the labels tell a little, but less than that. Collect more "
-        "pictures, or keep those that raters agree on"
+        "pictures, or take those on which raters disagree out of the table"
     )
     raise StudyError(
         f"the last layer alone finds the dominant emotion of {accuracy:.0%} of the test pictures "

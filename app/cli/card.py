@@ -95,7 +95,7 @@ def _thresholds(card: "Card") -> str:
     at = card.abstain
     return (
         f"above an entropy of {at.entropy:.3g} nats or a novelty of {at.novelty:.3g}; "
-        f"each flags {at.share:.1%} of held-out pictures"
+        f"each was set to flag {at.share:.1%} of held-out pictures"
     )
 
 

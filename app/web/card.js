@@ -28,7 +28,7 @@ const LEVELS = {
   chance: "every emotion equally likely",
   majority: "always the most common dominant emotion of the training pictures",
   mean: "always the mean shares of the training pictures",
-  raters: "each picture's own ratings, against as many votes drawn from them: the noise of the ratings, which no predictor can pass",
+  raters: "each picture's true shares, as far as its votes tell them, against as many votes drawn from them: the noise of the ratings",
 };
 
 const words = (name) => name.replaceAll("_", " ");
@@ -83,7 +83,7 @@ function show({ card, sha256, devices }) {
 function abstains({ abstain: at }) {
   if (!at) return "never: it cannot tell what it does not know";
   const above = `above an entropy of ${figure(at.entropy)} nats, or a novelty of ${figure(at.novelty)}`;
-  return `${above}; each is so of ${(100 * at.share).toFixed(1)} % of held-out pictures`;
+  return `${above}; each was set to be so of ${(100 * at.share).toFixed(1)} % of held-out pictures`;
 }
 
 function valence({ valence: figures, valence_scale: scale }) {
@@ -94,16 +94,24 @@ function valence({ valence: figures, valence_scale: scale }) {
 export function tested({ split, cross_validation: folds }) {
   if (!folds) {
     return (
-      `Scored on ${many(split.test)} pictures that were neither trained on nor used for any choice, with 95\u00a0% intervals. ` +
-      `The training used ${many(split.train)} pictures, and ${many(split.validation)} others to choose by.`
+      `Scored on ${many(split.test)} pictures that training kept apart, with 95\u00a0% intervals. ` +
+      `The training used ${many(split.train)} pictures, and ${many(split.validation)} others to choose by.${filtered(split)}`
     );
   }
   const differs = folds.differs?.length ? ` This one was trained with other settings in: ${folds.differs.join(", ")}.` : "";
   return (
     `Not measured on this network, which learned from ${many(split.train)} of the ${many(folds.pictures)} pictures, but on ` +
     `${folds.folds * folds.repeats} others that were trained like it: each left out one of ${folds.folds} parts of the ` +
-    `pictures, and was scored on that. With 95\u00a0% intervals.${differs}`
+    `pictures, and was scored on that. With 95\u00a0% intervals.${differs}${filtered(split)}`
   );
+}
+
+function filtered({ min_agreement: least, top_classes: most }) {
+  const left = [
+    least == null ? "" : `those with an agreement below ${least}`,
+    most == null ? "" : `those that another emotion than the ${most} most common dominates`,
+  ].filter(Boolean);
+  return left.length ? ` Of all pictures, ${left.join(" and ")} had been left out.` : "";
 }
 
 function showScores(card) {

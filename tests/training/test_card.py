@@ -63,6 +63,9 @@ def test_the_page_for_people_has_every_figure(card: Card) -> None:
         }
     )
     text = to_markdown(measured, "f" * 64)
+    narrow = card.split.model_copy(update={"min_agreement": 0.5, "top_classes": 2})
+    told = to_markdown(card.model_copy(update={"split": narrow}), "")
+    assert "below 0.5 and those that another emotion than the 2 most common dominates had been left" in told
     assert text.startswith("# two 1.2\n\n")
     for line in (
         "- Emotions: awe, fear",
@@ -83,8 +86,9 @@ def test_the_page_for_people_has_every_figure(card: Card) -> None:
         card.limits,
     ):
         assert line in text.splitlines(), line
-    assert "On 400 pictures that were neither trained on" in text
+    assert "On 400 pictures that training kept apart" in text
     assert "seed 3," in text
+    assert "had been left out" not in text
     assert "chosen on 200 other pictures" in text
     assert "majority" not in text, "what was not measured is not explained"
     assert text.index("| accuracy |") < text.index("| kl |")

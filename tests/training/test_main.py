@@ -251,7 +251,7 @@ def test_a_table_whose_columns_are_not_all_emotions_is_refused(
     votes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["frequencies", "cap_d", str(votes)]) == 1
-    assert "name the columns to ignore" in said(capsys)[1]
+    assert "--ignore-column" in said(capsys)[1]
 
 
 def test_a_column_of_larger_numbers_than_there_are_raters_is_no_emotion(

@@ -85,7 +85,7 @@ def test_the_card_says_when_not_to_rely_on_a_prediction(
     calibrated = probabilities(held_out.logits, colours.card.temperature)
     assert at == thresholds(calibrated, held_out.novelty)
     text = to_markdown(colours.card, "")
-    assert f"a novelty of {at.novelty:.3f}; each flags 2.0% of held-out pictures" in text
+    assert f"a novelty of {at.novelty:.3f}; each was set to flag 2.0% of held-out pictures" in text
 
 
 def test_the_card_has_what_is_drawn_of_the_scores(

@@ -88,11 +88,12 @@ def test_how_it_was_scored(browser: Browser) -> None:
     told = from_the_card(
         browser,
         "[card.tested({split: given[0]}), card.tested({split: given[0], cross_validation: given[1]})]",
-        {**split, "test": 300},
+        {**split, "test": 300, "min_agreement": 0.5, "top_classes": 3},
         folds,
     )
     assert isinstance(told, list)
     assert "Scored on 300 pictures" in told[0]
+    assert "below 0.5 and those that another emotion than the 3 most common dominates had been" in told[0]
     assert "learned from 1,200 of the 1,500 pictures, but on 10 others" in told[1]
     assert "other settings in: epochs" in told[1]
 

@@ -100,7 +100,10 @@ def measure_with_intervals(
 ) -> dict[str, Score]:
     """`measure` with 95 % percentile bootstrap intervals; figures that cannot be measured are left out.
 
-    A share of all or none, which no resample changes, has Wilson's interval.
+    A share of all or none, which no resample changes, has Wilson's interval. Calibration errors, which a
+    resample only makes larger, have the basic bootstrap's, mirrored about the figure and no narrower than to
+    hold it. Resamples without a rare emotion take their mean over fewer, so that the intervals of balanced
+    accuracy and macro F1 reach too high where an emotion has few pictures.
 
     Args:
         predicted: ``[N, K]``, or ``[R, N, K]`` of R networks: then a figure is the mean of theirs.

@@ -6,6 +6,7 @@ it is refused, so that it can be mended in one go.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.sources.options import SourceOptions, Unit
+
+_log = logging.getLogger(__name__)
 
 _RATERS = frozenset({"n", "raters", "n_raters"})
 
@@ -59,6 +62,11 @@ def read_agreement_table(
     sums = votes.sum(axis=1)
     if unit == "count" and (empty := _empty_cells(table, columns.emotions, sums, raters)):
         raise DataError(f"{path} has {len(empty)} counts that are not there; write 0 for no votes", empty)
+    if unit == "count" and raters is not None and (many := int((sums > raters).sum())):
+        _log.warning(
+            "%s: %d of %d rows have more votes than raters: each vote is taken for an equal part of its row",
+            path, many, len(sums),
+        )  # fmt: skip
     if unit == "count":  # votes for what is left out are no votes for any of these
         raters = sums if raters is None else np.minimum(raters, sums)
     names = table.column(columns.group) if columns.group else [""] * len(pictures)
@@ -93,7 +101,9 @@ def _choose_columns(table: Table, options: SourceOptions) -> _Columns:
     if raters is None:
         alike = [name for name in rest if name.lower() in _RATERS]
         if len(alike) > 1:
-            raise DataError(f"{table.path}: {' and '.join(alike)} may be the raters; name the raters column")
+            raise DataError(
+                f"{table.path}: {' and '.join(alike)} may be the raters; name them with --raters-column"
+            )
         raters = alike[0] if alike else None
     emotions = tuple(name for name in rest if name != raters)
     if len(emotions) < 2:  # noqa: PLR2004 - a choice needs two
@@ -185,7 +195,7 @@ def _tell_unit(
     )
     raise DataError(
         f"{table.path}: the numbers {what} (rows sum to {sums.min():g} up to {sums.max():g}); "
-        "pass the unit, or name the columns to ignore"
+        "give the unit with --unit, or name the columns that are no emotions with --ignore-column"
     )
 
 

@@ -32,7 +32,9 @@ CITATION = (
 def read(path: Path, options: SourceOptions) -> AffectiveSet:
     """Read ``labels.csv`` (file, valence, arousal, then a share for each label) beside ``images``.
 
-    The paper says 15 raters a picture; the table does not say how many there were for each.
+    The paper says 15 raters a picture; the table does not say how many there were for each. Its shares show
+    that some raters split their vote, which varies less than whole votes do: what is told of the noise of the
+    ratings takes 15 whole ones, and so makes it rather too large.
 
     Raises:
         DataError: what is wrong with the table, row by row.

@@ -102,6 +102,12 @@ def test_votes_for_what_is_left_out_are_no_votes(tmp_path: Path) -> None:
     assert found.raters.tolist() == [3, 20]
 
 
+def test_more_votes_than_raters_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = read(tmp_path, "picture,n,joy,fear\na,20,15,12\nb,20,12,8\n")
+    assert found.agreement[0].tolist() == [15 / 27, 12 / 27]
+    assert "1 of 2 rows have more votes than raters" in caplog.text
+
+
 def test_columns_can_be_named(tmp_path: Path) -> None:
     text = "joy,arousal,Who,file,fear,series\n1,7.5,4,a,3,x\n2,3.1,4,b,2,x\n4,9,4,c,0,\n4,9,4,d,0,\n"
     options = SourceOptions(
@@ -175,7 +181,7 @@ WHOLE = "picture,joy,fear\na,60,40\nb,33,66\n"
 
 
 def test_whole_percents_need_the_unit(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"could be percents or counts .*; pass the unit"):
+    with pytest.raises(DataError, match=r"could be percents or counts .*; give the unit"):
         read(tmp_path, WHOLE)
 
 
@@ -187,7 +193,7 @@ def test_the_unit_that_was_passed_is_taken(tmp_path: Path, unit: Unit, raters: l
 
 
 def test_a_column_that_is_no_emotion_is_suspected(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"if all these columns are emotions: arousal, joy, fear .* ignore"):
+    with pytest.raises(DataError, match=r"if all these columns are emotions: arousal, joy, fear .* --ignore"):
         read(tmp_path, "picture,arousal,joy,fear\na,7.5,0.5,0.5\nb,3.1,0.1,0.9\n")
 
 
