@@ -54,7 +54,11 @@ class Workers:
             if self._count >= self._most:
                 raise Busy("too many pictures wait to be decoded or drawn")
             self._count += 1
-        job = self._pool.submit(unless_late)
+        try:
+            job = self._pool.submit(unless_late)
+        except RuntimeError:  # the process may have no more threads
+            self._ended()
+            raise
         job.add_done_callback(self._ended)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
@@ -69,6 +73,6 @@ class Workers:
         """Drop what has not begun and wait for what has."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _ended(self, _job: Future[T]) -> None:
+    def _ended(self, _job: Future[T] | None = None) -> None:
         with self._lock:
             self._count -= 1

@@ -63,17 +63,30 @@ class Dreams:
         self._running: list[DreamJob] = []
         self._apart: list[DreamJob] = []  # of a step that failed together: each takes its next one alone
         self._begun: _Begun | None = None
+        self._at_once = False  # the next step, as the half before was let go: else the next might be, too
 
     def drop_unwanted(self) -> None:
-        """Let go of half a step that nobody waits for any more; predictions may keep its rest waiting."""
+        """Let go of half a step that nobody waits for any more; predictions may keep its rest waiting.
+
+        The condition of the lines is held.
+        """
         now = self._lines.clock()
         if self._begun is not None and not any(job.wanted(now) for job in self._begun.dreams):
             self._begun = None
 
     def drop_half(self) -> bool:
-        """Let go of half a step, to be begun anew, because its memory is needed; whether there was any."""
+        """Let go of half a step because its memory is needed; whether there was any.
+
+        The step is begun anew, and taken in one turn, so that dreams get on however little memory there is.
+        The condition of the lines is held.
+        """
         begun, self._begun = self._begun, None
-        return begun is not None
+        if begun is None:
+            return False
+        self._at_once = True
+        if len(begun.dreams) == 1:  # it may be one that has to be apart
+            self._apart.insert(0, begun.dreams[0])
+        return True
 
     def next_half(self) -> Callable[[], object] | None:
         """The rest of the step that has begun, or the beginning of the next; None if nobody dreams.
@@ -83,7 +96,10 @@ class Dreams:
         if self._begun is not None:
             return self._finish
         self._admit(self._lines.clock())
-        return partial(self._begin, self._next_together()) if self._running else None
+        if not self._running:
+            return None
+        at_once, self._at_once = self._at_once, False
+        return partial(self._both if at_once else self._begin, self._next_together())
 
     def give_up_all(self) -> list[DreamJob]:
         """Forget the dreams, which somebody else will answer."""
@@ -96,13 +112,13 @@ class Dreams:
             job.begin_on(job.model.copies[self._index], now)
             self._metrics.queue_seconds.labels(Kind.EXPLANATION).observe(now - job.accepted)
             self._running.append(job)
+        self._apart = [job for job in self._apart if job in self._running]
 
     def _next_together(self) -> list[DreamJob]:
         """The dreams that can share a step with the one that runs longest: of its size, model and layer.
 
         Those that have to be apart go first, one by one.
         """
-        self._apart = [job for job in self._apart if job in self._running]
         if self._apart:
             return [self._apart.pop(0)]
         first = self._running[0]
@@ -124,9 +140,13 @@ class Dreams:
             return
         self._begun = _Begun(together, finish, self._lines.clock() - began)
 
+    def _both(self, together: Sequence[DreamJob]) -> None:
+        self._begin(together)
+        self._finish()
+
     def _finish(self) -> None:
         begun, self._begun = self._begun, None
-        if begun is None:  # its device was given up in this moment
+        if begun is None:  # its device was given up in this moment, or it has failed in its first half
             return
         together, seconds = begun.dreams, begun.seconds
         began = self._lines.clock()

@@ -34,7 +34,7 @@ CHECK_SECONDS = 0.1
 LONGEST_BACK_OFF = 30.0
 """Seconds between two restarts of a worker that never gets warm."""
 MOST_HUNG = 3
-"""Hung threads, which nothing can end, before the process should be restarted as a whole."""
+"""Times that a device hung, whose threads nothing can end, until the process should be restarted whole."""
 MOST_DEATHS = 5
 """Threads of every device that died in a row, likewise: what a GPU has lost, only a new process gets back. As
 long as another answers, the process is of more use than its restart, which may find the GPU lost again."""
@@ -48,7 +48,7 @@ class Engine:
     waited goes on waiting.
 
     Args:
-        devices: each gets a worker of its own; all take from the same two lines.
+        devices: each gets a worker for each of its streams; all take from the same two lines.
         limits: what bounds it.
         metrics: where it counts.
         clock: monotonic, in seconds; deadlines are by it.
@@ -230,7 +230,8 @@ class Engine:
     async def drain(self, grace: float) -> None:
         """Take nothing more, finish what was accepted, and end the workers.
 
-        What is not finished after `grace` seconds is answered with `EngineStopped`.
+        What still waits after `grace` seconds is answered with `EngineStopped`, what is on a device with
+        `DeviceLost`.
         """
         self._lines.stop()
         end = time.monotonic() + grace
@@ -245,20 +246,23 @@ class Engine:
     def check_workers(self) -> None:
         """Retire a worker that died or hangs, and replace it when its time has come."""
         now = self._lines.clock()
+        hung: set[Floor] = set()  # a process that was frozen finds all streams of a device late at once
         for index, worker in enumerate(self._workers):
             if worker.open and not worker.hung():
                 self._restarts[index] = 0
             elif self._restart_at[index] is None and (reason := _trouble(worker)):
                 self._lose(index, reason, now)
+                if reason == "hung":
+                    hung.add(self._posts[index].floor)
             if (due := self._restart_at[index]) is not None and now >= due:
                 self._replace(index)
+        self._hung += len(hung)
 
     def _alive(self) -> bool:
         return any(worker.thread.is_alive() for worker in self._workers)
 
     def _lose(self, index: int, reason: str, now: float) -> None:
         self._metrics.restarts.labels(reason).inc()
-        self._hung += reason == "hung"
         wait = min(LONGEST_BACK_OFF, CHECK_SECONDS * (2 ** self._restarts[index] - 1))  # the first at once
         log.critical("the thread of %s %s; a new one in %g s", self._posts[index].device.torch, reason, wait)
         self._workers[index].retire(f"the device's thread {reason}")

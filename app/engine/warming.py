@@ -49,13 +49,13 @@ def _try_out(copy: Checkpoint, pictures: NDArray[np.uint8]) -> None:
         raise FloatingPointError("the network's answer to a black picture is not a number")
 
 
-def warm_up(copy: Checkpoint, largest_batch: int, alive: Callable[[], object]) -> int:
+def warm_up(copy: Checkpoint, largest_batch: int, go_on: Callable[[], bool]) -> int:
     """Do all the pieces at once, on a device that answers nobody yet; returns the largest batch that fits.
 
     Args:
         copy: of the model, on the device.
         largest_batch: to begin with.
-        alive: is called before each piece.
+        go_on: is asked before each piece.
 
     Raises:
         Exception: whatever the network raises, even on a single picture.
@@ -63,7 +63,8 @@ def warm_up(copy: Checkpoint, largest_batch: int, alive: Callable[[], object]) -
     while True:
         try:
             for piece in pieces_of(copy, largest_batch):
-                alive()
+                if not go_on():
+                    break
                 piece()
         except Exception as error:
             if largest_batch == 1 or not is_out_of_memory(error):
@@ -82,10 +83,12 @@ class WarmUps:
 
     Args:
         lines: whose condition wakes the worker.
+        make_room: lets go of memory that the device can spare; whether there was any.
     """
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, make_room: Callable[[], bool]) -> None:
         self._lines = lines
+        self._make_room = make_room
         self._pieces: deque[Callable[[], object]] = deque()
         self._unfinished: set[Future[None]] = set()
         self._was_last = False
@@ -96,17 +99,23 @@ class WarmUps:
         done: Future[None] = Future()
         done.set_running_or_notify_cancel()  # else who stops waiting cancels it under our hands
         pieces = pieces_of(copy, largest_batch)
+        again: Callable[[], object] | None = None
 
         def one_piece() -> None:
+            nonlocal again
             try:
-                piece = next(pieces, None)
+                piece = again or next(pieces, None)
                 if piece is None:
                     end(done)
                     return
+                again = piece
                 piece()
+                again = None
             except Exception as error:  # noqa: BLE001 - whatever a new checkpoint does, the old one stays
-                end(done, error)
-                return
+                if not (is_out_of_memory(error) and self._make_room()):
+                    again = None
+                    end(done, error)
+                    return
             with self._lines.changed:
                 self._pieces.append(one_piece)
 

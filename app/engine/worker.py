@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """A thread that empties the lines with one device. Only `take_turn`, its own, touches the device.
+    """A thread that empties the lines with one device. Nobody else touches the device, or this part of it.
 
     Args:
         index: of the device among the engine's.
@@ -45,6 +45,9 @@ class Worker:
         lines: where its work comes from.
         floor: what it shares the device by; None if there is no other worker.
         leads: whether it takes the whole device, for what needs that; the others only ever take one thread.
+
+    Attributes:
+        dreams: that it carries through; who does not lead has none.
     """
 
     def __init__(
@@ -69,8 +72,8 @@ class Worker:
         self._metrics = metrics
         self._hang_seconds = limits.hang_seconds
         self._max_batch = limits.max_batch
-        self._dreams = Dreams(index, device, lines, metrics, limits.running_on(device.torch))
-        self._warm_ups = WarmUps(lines)
+        self.dreams = Dreams(index, device, lines, metrics, limits.running_on(device.torch))
+        self._warm_ups = WarmUps(lines, self._make_room)
         self._first_model: Model | None = None
         self._retired = False
         self._on_device: Sequence[Job[Any]] = ()
@@ -81,7 +84,7 @@ class Worker:
     def learn_from(self, predecessor: Worker) -> None:
         """Begin with the sizes that fitted in the memory of the same device."""
         self._max_batch = predecessor._max_batch
-        self._dreams.most = predecessor._dreams.most
+        self.dreams.most = predecessor.dreams.most
 
     def start(self, model: Model) -> None:
         """Start the thread, which warms the model up and then takes turns."""
@@ -100,7 +103,7 @@ class Worker:
     def retire(self, reason: str) -> None:
         """Take no more turns; whatever is on the device is answered with `DeviceLost` at once."""
         with self._lines.changed:
-            lost = [*self._on_device, *self._dreams.give_up_all()]
+            lost = [*self._on_device, *self.dreams.give_up_all()]
             self._on_device = ()
             self._retired = True
             self._close()
@@ -139,8 +142,10 @@ class Worker:
         self._max_batch = warm_up(copy, self._max_batch, self._begin_piece)
         self._busy_since = None
 
-    def _begin_piece(self) -> None:
+    def _begin_piece(self) -> bool:
+        """Whether this worker still has the device."""
         self._busy_since = self._lines.clock()
+        return not self._retired
 
     def _await_leader(self) -> None:
         """The leader warms up for all."""
@@ -169,7 +174,7 @@ class Worker:
                 if self._retired or self._lines.finished:
                     return False
                 self._lines.wait(leads=self.leads)
-            self._begin_piece()
+            self._busy_since = self._lines.clock()
         work()
         self.end_turn()
         return True
@@ -188,7 +193,7 @@ class Worker:
         """The work of the next turn."""
         if self._retired or self._lines.given_up:
             return None
-        self._dreams.drop_unwanted()
+        self.dreams.drop_unwanted()
         warming = self._warm_ups.due
         if self.leads:
             self._floor.claimed = warming  # else others would go on taking turns beside each other for ever
@@ -199,7 +204,7 @@ class Worker:
             return work
         if not (self.leads and self._floor.empty):
             return None
-        if half := self._dreams.next_half():
+        if half := self.dreams.next_half():
             self._floor.enter(self, whole=True)
             return half
         # Those that a warm-up stood back for may have left meanwhile, and nobody else would wake this thread.
@@ -258,7 +263,7 @@ class Worker:
         too_large = is_out_of_memory(error)
         if too_large:
             traceback.clear_frames(error.__traceback__)  # which hold what did not fit
-            if self._dreams.drop_half():
+            if self._make_room():
                 self._predict(batch, whole=whole)
                 return
         if len(batch) == 1:
@@ -272,6 +277,12 @@ class Worker:
             log.warning("out of memory with %d pictures; from now on %d a batch", len(batch), half)
         self._predict(batch[:half], whole=whole)
         self._predict(batch[half:], whole=whole)
+
+    def _make_room(self) -> bool:
+        """Let go of half a gradient step on the device, which its leader has begun; whether there was any."""
+        with self._lines.changed:
+            leader = self._floor.leader
+            return leader is not None and leader.dreams.drop_half()
 
     def _fail(self, job: PredictionJob, reason: str) -> None:
         self._metrics.failures.labels(Kind.PREDICTION).inc()

@@ -85,7 +85,7 @@ DEFAULTS = QUICK
 
 
 class Dream:
-    """One picture's dream. `begin_step` moves it on until it is `done`, and alone touches the device.
+    """One picture's dream. `begin_step`, and what that returns, move it on until it is `done`.
 
     Args:
         pixels: ``uint8 [3, S, S]``.

@@ -90,3 +90,17 @@ async def test_work_that_nobody_wants_any_more_is_not_begun(workers: Workers) ->
     await first
     assert await workers.run(lambda: 7, deadline=soon()) == 7
     assert not begun.is_set()
+
+
+async def test_a_thread_that_could_not_be_started_takes_no_place(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workers._pool, "submit", none_left)
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="new thread"):
+                await workers.run(lambda: 7, deadline=soon())
+    assert await workers.run(lambda: 7, deadline=soon()) == 7

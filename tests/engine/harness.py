@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pytest
 
     from app.checkpoint import Checkpoint
-    from app.engine.jobs import Pixels
+    from app.engine.jobs import Dreamt, Pixels
 
 CPU = Device(torch.device("cpu"))
 STEPS = DEFAULTS.evaluations
@@ -162,6 +162,12 @@ class Bench:
     def steps(self, count: int) -> None:
         """Let the first worker take so many gradient steps, each of two turns."""
         self.turns(2 * count)
+
+    def finish(self, job: DreamJob) -> Dreamt:
+        """Let the first worker take turns until a dream is answered."""
+        while not job.answer.done():
+            self.turns(1)
+        return job.answer.result(0)
 
     def counted(self, name: str, **labels: str) -> float:
         """A metric's value."""

@@ -13,7 +13,7 @@ from app.checkpoint import Checkpoint, judge
 from app.engine import DeviceLost, EngineLimits, ModelFailed, dreams
 from app.explain import dream
 from app.explain.dream import begin_step
-from tests.engine.harness import BLUE, GREEN, GREY, RED, STEPS, WHITE, Bench, felt, limit_memory
+from tests.engine.harness import BLUE, GREEN, GREY, RED, STEPS, WHITE, Bench, felt, limit_memory, streaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,16 +82,7 @@ def test_a_batch_that_does_not_fit_beside_half_a_step_takes_its_memory(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = watch_halves(monkeypatch)
-    sizes: list[int] = []
-    real = judge
-
-    def limited(copy: Checkpoint, pictures: Pixels) -> Judged:
-        sizes.append(len(pictures))
-        if kept[0]() is not None:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(copy, pictures)
-
-    monkeypatch.setattr("app.engine.worker.judge", limited)
+    sizes = no_room_beside(kept, monkeypatch, "app.engine.worker.judge")
     bench = Bench(checkpoint)
     explained = bench.dream()
     bench.turns(1)
@@ -99,8 +90,50 @@ def test_a_batch_that_does_not_fit_beside_half_a_step_takes_its_memory(
     bench.turns(1)
     assert [felt(job) for job in jobs] == ["anger"] * 4
     assert sizes == [4, 4]
-    bench.steps(STEPS)
+    assert bench.finish(explained).steps == STEPS
+
+
+def test_dreams_get_on_though_batches_between_their_halves_need_the_memory(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_room_beside(watch_halves(monkeypatch), monkeypatch, "app.engine.worker.judge")
+    bench = Bench(checkpoint)
+    explained = bench.dream()
+    for _ in range(2 * STEPS):
+        if not explained.answer.done():
+            bench.turns(1)
+        bench.predict()
+        bench.turns(1)
     assert explained.answer.result(0).steps == STEPS
+
+
+def test_another_stream_takes_the_memory_of_half_a_step(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = no_room_beside(watch_halves(monkeypatch), monkeypatch, "app.engine.worker.judge")
+    bench = Bench(streaming(checkpoint), streams=2)
+    explained = bench.dream()
+    bench.turns(1)
+    jobs = [bench.predict(RED) for _ in range(4)]
+    assert bench.workers[1].take_turn()
+    bench.turns(1)
+    assert [felt(job) for job in jobs] == ["anger"] * 4
+    assert sizes == [4, 4]
+    assert bench.finish(explained).steps == STEPS
+
+
+def test_a_warm_up_takes_the_memory_of_half_a_step(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_room_beside(watch_halves(monkeypatch), monkeypatch, "app.engine.warming.judge")
+    bench = Bench(checkpoint)
+    explained = bench.dream()
+    bench.turns(1)
+    warm = bench.worker.warm(bench.model)
+    while not warm.done():
+        bench.turns(1)
+    assert warm.exception(0) is None
+    assert bench.finish(explained).steps == STEPS
 
 
 def test_of_a_step_that_fails_each_dream_takes_its_next_one_alone(
@@ -126,6 +159,19 @@ def test_of_a_step_that_fails_each_dream_takes_its_next_one_alone(
     bench.steps(STEPS - 1)
     assert good.answer.result(0).steps == STEPS
     assert sizes == [3] + [1] * (STEPS + 1)
+
+
+def test_dreams_that_were_to_be_apart_are_let_go_with_their_model(frail: Checkpoint) -> None:
+    bench = Bench(frail, EngineLimits(running_explanations=3))
+    jobs = [bench.dream(WHITE), bench.dream(GREY), bench.dream(GREY)]
+    bench.turns(1)  # which fails
+    for job in jobs:
+        job.answer.cancel()
+    bench.predict(RED)
+    bench.turns(1)
+    with bench.lines.changed:  # a turn would wait for ever
+        assert bench.worker._next() is None
+    assert bench.worker.dreams._apart == []
 
 
 def test_a_device_that_fails_at_everything_ends_its_thread_and_blames_no_dream(
@@ -154,6 +200,22 @@ def watch_halves(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Callable[[
 
     monkeypatch.setattr(dreams, "begin_step", watched)
     return kept
+
+
+def no_room_beside(
+    kept: list[weakref.ref[Callable[[], None]]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> list[int]:
+    """Let what computes batches run out of memory while half a step is kept; the sizes that it is given."""
+    sizes: list[int] = []
+
+    def limited(copy: Checkpoint, pictures: Pixels) -> Judged:
+        sizes.append(len(pictures))
+        if any(half() is not None for half in kept):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return judge(copy, pictures)
+
+    monkeypatch.setattr(name, limited)
+    return sizes
 
 
 def test_dreams_share_steps_and_new_ones_join_when_others_leave(checkpoint: Checkpoint) -> None:

@@ -26,7 +26,7 @@ from app.engine import (
 from app.engine.engine import MOST_DEATHS
 from app.loading import load
 from app.metrics import Metrics
-from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE, Torch, streaming
+from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE, Clock, Torch, streaming
 from tests.faults.saboteur import kill
 from tests.tiny import LABELS, SIDE, write_checkpoint
 
@@ -417,3 +417,15 @@ async def test_a_new_model_answers_after_it_was_warmed_up(checkpoint: Checkpoint
         with pytest.raises(ModelFailed):
             await asked.predict(WHITE)
         assert {LABELS[(await task).probabilities.argmax()] for task in old} == {"anger"}
+
+
+def test_streams_that_are_late_together_are_one_hang_of_their_device() -> None:
+    clock, metrics = Clock(), Metrics()
+    engine = Engine([replace(CPU, streams=4)], EngineLimits(hang_seconds=5), metrics, clock=clock)
+    for worker in engine._workers:
+        worker._busy_since = clock.now
+    clock.now += 6  # as when the whole process was frozen
+    engine.check_workers()
+    restarts = metrics.registry.get_sample_value("deepemotion_worker_restarts_total", {"reason": "hung"})
+    assert restarts == 4
+    assert not engine.beyond_repair

@@ -10,6 +10,7 @@ import torch
 
 from app.checkpoint import Checkpoint, torchscript
 from app.engine import EngineLimits
+from app.engine.warming import warm_up
 from tests.engine.harness import RED, Bench, felt
 
 
@@ -71,3 +72,14 @@ def test_warming_up_for_somebody_who_has_left_hurts_nobody(checkpoint: Checkpoin
         bench.turns(1)
     assert warm.exception(0) is None
     assert felt(job) == "anger"
+
+
+def test_who_has_lost_the_device_warms_nothing_more_up(checkpoint: Checkpoint) -> None:
+    asked: list[int] = []
+
+    def go_on() -> bool:
+        asked.append(1)
+        return len(asked) < 3
+
+    assert warm_up(checkpoint, 4, go_on) == 4
+    assert len(asked) == 3
