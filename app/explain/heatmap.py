@@ -54,8 +54,9 @@ class Palette:
 
 
 PALETTES: dict[str, Palette] = {
-    # ColorBrewer's RdBu, which colour-blind people can tell apart too.
-    "red-blue": Palette((5, 48, 97), (247, 247, 247), (178, 24, 43)),
+    # ColorBrewer's RdBu of nine, which colour-blind people can tell apart too. Its blue of eleven cannot
+    # be seen on a dark photo.
+    "red-blue": Palette((33, 102, 172), (247, 247, 247), (178, 24, 43)),
     # The ends of cividis: what lowers is dark, what raises is light; a map alone can be told apart in grey.
     "cividis": Palette((0, 32, 77), (124, 123, 120), (255, 234, 70)),
 }

@@ -47,6 +47,7 @@ _SMALLEST_TEXT = 12
 _WIDEST = 1000  # text grows with a picture up to this width; beyond it, it is large enough
 _MARGIN = 0.3  # around a line of text, of its height
 _FONT = Path(__file__).with_name("font") / "DejaVuSans.ttf"  # Pillow's own has no letter beyond ASCII
+_SMALL = 0.0995  # shares below it have a digit more, as on the page
 _GREY = 128  # of the picture that the legend of an overlay is laid on
 
 
@@ -107,7 +108,7 @@ def caption_of(explanation: Explanation, names: Sequence[str]) -> str:
     """The emotion and its probability, or the layer, and whether there is anything to see."""
     probability = explanation.prediction.probabilities[explanation.emotion]
     found = "" if has_evidence(explanation) else ": no evidence"
-    shown = f"{names[explanation.emotion]} {probability:.0%}"
+    shown = f"{names[explanation.emotion]} {probability:{'.1%' if probability < _SMALL else '.0%'}}"
     return f"{explanation.layer or shown}{found}"
 
 

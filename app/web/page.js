@@ -8,9 +8,13 @@ const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
 const say = (text) => (at("said").textContent = text);
 
-// maps: by quality and emotion, {url, evidence}. pending: what runs now. again: what a refusal offers to repeat.
-// turn: counts the choices of an emotion, so that a late answer knows whether it is still wanted.
-const state = { photo: null, answer: null, explained: null, pending: null, again: null, clock: null, maps: new Map(), turn: 0 };
+// maps: by quality and emotion, {url, evidence, imbalance}. pending: what runs now. all: what makes the sheet.
+// again: what a refusal offers to repeat. turn: counts the choices of an emotion, so that a late answer knows
+// whether it is still wanted. before: the last photo that was answered, while another is looked at.
+const state = {
+  photo: null, answer: null, explained: null, maps: new Map(),
+  before: null, pending: null, all: null, again: null, clock: null, turn: 0,
+};
 
 // ---- one task at a time -------------------------------------------------------------------------------------
 
@@ -105,14 +109,14 @@ function takeFirst(files, nothing) {
 }
 
 async function take(photo, note = "") {
-  forget();
-  state.photo = photo;
-  at("photo").src = URL.createObjectURL(photo);
-  at("photo").alt = photo.name ? `the photo ${photo.name}` : "the photo";
+  if (state.answer) {
+    const { photo, answer, explained, maps } = state;
+    state.before = { photo, answer, explained, maps, note: at("note").textContent };
+    state.maps = new Map();
+  }
+  clear();
+  show(photo, note);
   at("dominant").textContent = "One moment";
-  at("note").textContent = note;
-  at("result").hidden = false;
-  document.body.classList.add("taken");
   const answer = await run(
     "Looking at the photo …",
     () => take(photo, note),
@@ -120,9 +124,12 @@ async function take(photo, note = "") {
   );
   if (state.photo !== photo) return; // another photo came meanwhile
   if (answer === null) {
-    forget();
+    if (photo.name && !at("refusal").hidden) at("refused").textContent = `${photo.name}: ${at("refused").textContent}`;
+    goBack();
     return;
   }
+  discard(state.before);
+  state.before = null;
   state.answer = answer;
   showAnswer();
   at("result").scrollIntoView({ block: "nearest" });
@@ -130,15 +137,39 @@ async function take(photo, note = "") {
   await explain(answer.dominant.emotion);
 }
 
-function forget() {
+function show(photo, note) {
+  state.photo = photo;
+  at("photo").src = URL.createObjectURL(photo);
+  at("photo").alt = photo.name ? `the photo ${photo.name}` : "the photo";
+  at("note").textContent = note;
+  at("result").hidden = false;
+  document.body.classList.add("taken");
+}
+
+// A photo that was refused, or not waited for, costs nothing of what was there before.
+function goBack() {
+  const { before } = state;
+  state.before = null;
+  clear();
+  if (!before) return;
+  show(before.photo, before.note);
+  Object.assign(state, { answer: before.answer, maps: before.maps });
+  showAnswer();
+  const key = `${chosen("quality")} ${before.explained}`;
+  if (state.maps.has(key)) showMapFor(before.explained, chosen("quality"), state.maps.get(key));
+}
+
+function discard(left) {
+  for (const { url } of left?.maps.values() ?? []) URL.revokeObjectURL(url);
+}
+
+function clear() {
   URL.revokeObjectURL(at("photo").src);
   URL.revokeObjectURL(at("save-json").href);
-  for (const { url } of state.maps.values()) URL.revokeObjectURL(url);
-  state.maps.clear();
   state.photo = state.answer = state.explained = null;
   at("save-json").removeAttribute("href");
   at("bars").replaceChildren();
-  at("dominant").textContent = at("model").textContent = "";
+  at("dominant").textContent = at("model").textContent = at("terms").textContent = "";
   at("abstained").hidden = at("valence").hidden = true;
   at("photo").removeAttribute("src");
   at("result").hidden = true;
@@ -159,7 +190,7 @@ function showAnswer() {
   at("dominant").textContent = answer.abstained ? `Not sure; perhaps ${strongest}` : `Above all ${strongest}`;
   at("abstained").hidden = !answer.abstained;
   at("abstained").textContent = ABSTAINED[answer.abstained_because] ?? "The network would rather not name one emotion.";
-  showValence(answer.valence).catch(() => {}); // without its scale, should the card be out of reach
+  showCard(answer.valence).catch(() => {}); // without its scale, should the card be out of reach
   at("model").textContent = `Answered by ${model.name}, version ${model.version}.`;
   at("save-json").href = URL.createObjectURL(
     new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }),
@@ -168,14 +199,17 @@ function showAnswer() {
   showBars();
 }
 
-// What a valence means is the checkpoint's business: its card names the ends of the scale.
-async function showValence(valence) {
-  at("valence").hidden = typeof valence !== "number";
-  if (typeof valence !== "number") return;
+// What a valence means, and what the checkpoint may be used for, is its own business: its card says so.
+async function showCard(valence) {
   const { answer } = state;
-  at("valence").textContent = `Valence ${valence.toFixed(2)}.`;
+  const known = typeof valence === "number";
+  at("valence").hidden = !known;
+  if (known) at("valence").textContent = `Valence ${valence.toFixed(2)}.`;
   const { card } = await receive(await ask("v1/model"), "json");
-  if (state.answer === answer && card.valence_scale) {
+  if (state.answer !== answer) return;
+  const terms = new Set(card.data.map((each) => each.terms));
+  at("terms").textContent = `Terms of the pictures it learned from: ${[...terms].join("; ")}.`;
+  if (known && card.valence_scale) {
     at("valence").textContent = `Valence ${valence.toFixed(2)}: ${card.valence_scale}.`;
   }
 }
@@ -240,13 +274,14 @@ async function explain(emotion) {
   state.explained = emotion;
   press();
   if (state.maps.has(key)) {
-    state.pending?.abort();
+    if (!state.all) state.pending?.abort(); // a sheet is made on
     hideRefusal();
   } else {
     const path = `explain?emotion=${encodeURIComponent(emotion)}&quality=${quality}`;
     const made = await run(`Looking for what speaks for ${emotion}`, () => explain(emotion), async (signal) => {
       const response = await ask(path, { photo: await smaller(photo), signal });
-      return { png: await receive(response, "blob"), evidence: response.headers.get("X-DeepEmotion-Evidence") };
+      const told = (name) => response.headers.get(`X-DeepEmotion-${name}`);
+      return { png: await receive(response, "blob"), evidence: told("Evidence"), imbalance: Number(told("Imbalance")) };
     });
     if (state.photo !== photo || turn !== state.turn) return;
     if (made === null) {
@@ -254,15 +289,22 @@ async function explain(emotion) {
       press();
       return;
     }
-    state.maps.set(key, { url: URL.createObjectURL(made.png), evidence: made.evidence });
+    const { png, ...facts } = made;
+    state.maps.set(key, { url: URL.createObjectURL(png), ...facts });
   }
   showMapFor(emotion, quality, state.maps.get(key));
 }
 
-function showMapFor(emotion, quality, { url, evidence }) {
+const ROUGH = 0.05; // of imbalance; docs/explanations.md says why
+
+function showMapFor(emotion, quality, { url, evidence, imbalance }) {
+  state.explained = emotion;
+  press();
   at("map").src = at("save-map").href = url;
   at("map").alt = `heat map: what in the photo speaks for ${emotion}, in red, and against it, in blue`;
-  at("save-map").download = `${stem()}-${emotion}.png`;
+  at("save-map").download = `${stem()}-${emotion}-${quality}.png`;
+  at("rough").hidden = evidence === "no" || !(imbalance > ROUGH);
+  at("rough").textContent = `This map is a rough one${quality === "quick" ? ": choose thorough" : ""}.`;
   at("explained").textContent = emotion;
   at("nothing").hidden = evidence !== "no";
   at("controls").hidden = at("save-map").hidden = false;
@@ -297,22 +339,25 @@ async function showSheet(unfinished = state.pending && state.explained) {
   const { photo } = state;
   const quality = chosen("quality");
   const path = `explain?view=sheet&legend=true&quality=${quality}`;
-  const png = await run("Looking for what speaks for each emotion", () => showSheet(unfinished), async (signal) =>
-    receive(await ask(path, { photo: await smaller(photo), signal }), "blob"),
-  );
-  if (state.photo !== photo) return;
-  if (png === null) return;
-  unfold(png);
+  let own;
+  const png = await run("Looking for what speaks for each emotion", () => showSheet(unfinished), async (signal) => {
+    own = state.all = signal;
+    return receive(await ask(path, { photo: await smaller(photo), signal }), "blob");
+  });
+  if (state.all === own) state.all = null;
+  if (state.photo !== photo || png === null) return;
+  unfold(png, quality);
   if (unfinished && !state.explained && !state.pending) explain(unfinished);
 }
 
-function unfold(png) {
+function unfold(png, quality) {
   hideSheet();
   const told = Object.entries(state.answer.distribution).sort(([, one], [, other]) => other - one);
   const names = told.map(([emotion, share]) => `${emotion} ${percent(share)}`).join(", ");
   at("sheet-picture").src = at("save-sheet").href = URL.createObjectURL(png);
   at("sheet-picture").alt = `a heat map for each emotion: ${names}`;
-  at("save-sheet").download = `${stem()}-all-emotions.png`;
+  at("save-sheet").download = `${stem()}-all-emotions-${quality}.png`;
+  at("sheet-title").textContent = `All emotions at once, ${quality}`;
   at("sheet").hidden = false;
   at("sheet-title").focus();
   say("The heat maps of all emotions are shown.");

@@ -107,6 +107,8 @@ def test_a_name_of_letters_beyond_ascii_is_written(name: str) -> None:
 
 def test_a_caption_says_the_emotion_its_probability_and_when_there_is_nothing_to_see() -> None:
     assert caption_of(explanation(spots()), NAMES) == "joy 60%"
+    rare = replace(explanation(spots()), prediction=Prediction(np.array([0.911, 0.089]), 0.0, 0.0), emotion=1)
+    assert caption_of(rare, ("fear", "joy")) == "joy 8.9%"
     assert caption_of(explanation(spots() * 1e-9), NAMES) == "joy 60%: no evidence"
 
 

@@ -145,6 +145,44 @@ def test_a_map_that_gave_way_to_all_emotions_is_made_after_them(browser: Browser
     assert browser.seen("#sheet")
 
 
+def test_a_map_that_is_there_already_leaves_the_sheet_in_the_making(browser: Browser, photo: Path) -> None:
+    choose(browser, photo)
+    explained(browser, "joy")
+    browser.one("[data-emotion=anger]").click()
+    explained(browser, "anger")
+    browser.script(
+        "const real = window.fetch;"
+        "const go = new Promise((resolve) => (window.go = resolve));"
+        "window.fetch = async (path, asked) => {"
+        "  await go;"
+        "  asked.signal.throwIfAborted();"
+        "  return real(path, asked);"
+        "};"
+    )
+    browser.one("#all").click()
+    browser.one("[data-emotion=joy]").click()
+    explained(browser, "joy")
+    browser.script("window.go()")
+    browser.wait_for("#sheet")
+    assert browser.one("#sheet-title").text == "All emotions at once, quick"
+
+
+@pytest.mark.parametrize(("imbalance", "rough"), [("0.2", True), ("0.04", False)])
+def test_a_rough_map_is_told(browser: Browser, photo: Path, imbalance: str, rough: bool) -> None:
+    browser.script(
+        "const real = window.fetch;"
+        "window.fetch = async (path, asked) => {"
+        "  const answer = await real(path, asked);"
+        "  if (!path.startsWith('explain')) return answer;"
+        f"  const headers = {{ 'X-DeepEmotion-Imbalance': '{imbalance}', 'X-DeepEmotion-Evidence': 'yes' }};"
+        "  return new Response(await answer.blob(), { headers });"
+        "};"
+    )
+    choose(browser, photo)
+    explained(browser, "joy")
+    assert browser.seen("#rough") is rough
+
+
 def test_on_a_phone_the_map_comes_into_view(browser: Browser, photo: Path) -> None:
     browser.look(390, 600, touch=True)
     choose(browser, photo)
@@ -198,7 +236,7 @@ def test_what_is_saved(browser: Browser, photo: Path) -> None:
     explained(browser, "joy")
     answer = json.loads(saved(browser, "#save-json", "meadow-emotions.json"))
     assert answer["dominant"]["emotion"] == "joy"
-    drawn = Image.open(io.BytesIO(saved(browser, "#save-map", "meadow-joy.png")))
+    drawn = Image.open(io.BytesIO(saved(browser, "#save-map", "meadow-joy-quick.png")))
     assert (drawn.format, drawn.size) == ("PNG", (320, 240))
 
 
@@ -305,6 +343,20 @@ def test_a_file_that_is_no_picture(browser: Browser, tmp_path: Path, photo: Path
     choose(browser, photo)  # and the page goes on
     explained(browser, "joy")
     assert not browser.seen("#refusal")
+
+
+def test_a_file_that_is_no_picture_takes_nothing_away(browser: Browser, tmp_path: Path, photo: Path) -> None:
+    text = tmp_path / "poem.jpg"
+    text.write_text("roses are red", "utf-8")
+    choose(browser, photo)
+    explained(browser, "joy")
+    choose(browser, text)
+    assert "poem.jpg: " in browser.wait_for("#refusal").text
+    explained(browser, "joy")
+    assert browser.seen("#bars, #save-map")
+    assert not browser.seen("#working")
+    browser.one("[data-emotion=anger]").click()
+    explained(browser, "anger")
 
 
 def test_a_damaged_picture(browser: Browser, tmp_path: Path) -> None:
