@@ -85,12 +85,12 @@ def create_app(settings: Settings | None = None, *, give_up: Callable[[], None] 
         app.include_router(route.router, prefix="/v1", dependencies=known)
     app.add_middleware(PlainRequest)
     app.add_middleware(NoRoom)  # a refusal is recorded and traced as the route's own
-    if spans is not None:
-        app.add_middleware(Tracing, provider=spans)
     page.install(app)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(LastAnswer)
+    if spans is not None:
+        app.add_middleware(Tracing, provider=spans)  # of the last answer too: it is of failures
     security_headers.open_to(app, chosen.cors_origins)  # around the last answer, within the record
     app.add_middleware(RequestRecord, metrics=counted)
     app.add_middleware(UnreadBody)  # outside of the record: its lingering is not part of a request's time

@@ -206,6 +206,8 @@ def _check_scans(data: bytes, width: int, height: int) -> None:
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What EXIF says. EXIF that cannot be read is ignored, as browsers do; the pixels may be fine."""
+    for name in ("xmp", "XML:com.adobe.xmp"):  # where Pillow, unlike browsers, looks if EXIF does not say
+        image.info.pop(name, None)
     try:
         return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - a parser may raise anything on hostile bytes

@@ -41,6 +41,7 @@ def server_options(settings: Settings, metrics: Metrics) -> dict[str, Any]:
         # By itself uvicorn believes any process of this machine about whom a request comes from.
         "proxy_headers": bool(settings.trusted_proxies),
         "forwarded_allow_ips": settings.trusted_proxies,
+        "timeout_keep_alive": round(settings.keep_alive_seconds),
         "timeout_graceful_shutdown": max(1, round(settings.drain_seconds)),
     }
 

@@ -129,6 +129,15 @@ class Settings(BaseSettings):
         description="bytes of all answers that clients have not read yet; beyond it, who has had his answer "
         "longest is cut off",
     )
+    keep_alive_seconds: float = Field(
+        default=5.0,
+        ge=1,
+        le=3600,
+        allow_inf_nan=False,
+        description="whole seconds that a connection without a request stays open, and counts among "
+        "`max_connections`; behind a load balancer longer than it keeps its own open, else some of its "
+        "requests meet a closing one",
+    )
     upload_seconds: Seconds = Field(
         default=30.0,
         description="time for a whole body to arrive; the server below has no such limit of its own",

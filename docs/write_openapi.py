@@ -26,7 +26,8 @@ HEAD = """\
 *`python docs/write_openapi.py` writes this page, out of [openapi.json](openapi.json), which a running service
 also answers at `/openapi.json`. The page at `/docs` of the service shows the same, and sends requests.*
 
-A picture is a JPEG, PNG or WebP file, sent in the field `file` of a multipart form or as the body itself.
+A picture is a JPEG, PNG or WebP file, sent with a filename in the field `file` of a multipart form, or as the
+body itself. A form may have eight other fields of 4 KiB, which are not looked at.
 `/predict` and `/explain` are there also below `/v1`. Below `/v2` is the
 [Open Inference Protocol](https://github.com/kserve/open-inference-protocol).
 
@@ -110,8 +111,10 @@ Whatever cannot be answered gets an `application/problem+json`
 `/v2` the same comes as `{"error": "title: detail; remedy"}`.
 
 Wait as long as `Retry-After` says where it is sent. A path that is not there is `not-found` (404), another
-method than those in `Allow` is `method-not-allowed` (405). What is no HTTP/1.1, or can be read in more than
-one way, is `bad-request` (400), and the connection is closed.
+method than those in `Allow` is `method-not-allowed` (405). A page of another site that the operator has not
+named may not ask: its browser's preflight is `forbidden` (403). A query parameter that does not exist is
+refused (`invalid-request`), as it may be a misspelt one. What is no HTTP/1.1, or can be read in more than one
+way, is `bad-request` (400), and the connection is closed.
 
 | status | name | what it means | what you can do | `Retry-After` |
 |---|---|---|---|---|

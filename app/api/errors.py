@@ -60,7 +60,9 @@ class Kind:
     retry_after: float | None = None
 
 
-_ONE_PICTURE = "send one picture in the multipart field `file`, or as the body itself"
+_ONE_PICTURE = (
+    "send the picture in the multipart field `file`, with a filename, or, but for a batch, as the body itself"
+)
 _LATER = "wait as many seconds as Retry-After says, then send the request again"
 _REPORT = "try again; if it happens again, report it with the request id"
 
@@ -76,7 +78,7 @@ TABLE: dict[type[Exception], Kind] = {
         413,
         "body-too-large",
         "The upload is too large",
-        "send a smaller file: the network sees the picture much reduced anyway",
+        "send a smaller file, or fewer of them: the network sees a picture much reduced anyway",
         "the body has more than 20,971,520 bytes",
     ),
     BodyTooSlow: Kind(
@@ -90,7 +92,8 @@ TABLE: dict[type[Exception], Kind] = {
         400,
         "bad-multipart",
         "The form cannot be read",
-        "let an HTTP library build the form, its boundary and its content type",
+        "let an HTTP library build the form, its boundary and its content type; give a picture a filename, "
+        "and send at most 8 other fields of 4 KiB",
         "the multipart form cannot be read: it ends before its last boundary",
     ),
     MissingFile: Kind(
@@ -193,7 +196,7 @@ TABLE: dict[type[Exception], Kind] = {
         403,
         "admin-disabled",
         "The service has no admin key",
-        "set DEEPEMOTION_ADMIN_KEY and start the service again, or send SIGHUP to its process",
+        "set DEEPEMOTION_ADMIN_KEY and start the service again; without one, SIGHUP to its process reloads",
         "no admin key is configured, so nobody may do this over HTTP",
     ),
     CheckpointError: Kind(

@@ -15,10 +15,10 @@ from app.api.negotiation import preferred
 from app.api.openapi import PICTURE_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import PICTURE_ERRORS
 from app.api.problems import responses
-from app.api.rates import EXPLANATION, spend
+from app.api.rates import EXPLANATION, PREDICTION, spend
 from app.api.refusals import Contradiction, UnknownEmotion, UnknownLayer, UnknownView
 from app.api.upload import read_upload
-from app.engine import Kind
+from app.engine import Kind, QueueFull
 from app.explain.heatmap import OPACITY, PALETTES
 from app.explain.presets import PRESETS
 from app.explain.views import VIEWS, Style
@@ -44,7 +44,9 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
         | TIMING_HEADER
         | {
             "X-DeepEmotion-Emotion": _header(
-                "the explained emotion, or the dominant one beside a layer, percent-encoded UTF-8", "joy"
+                "the explained emotion, of a sheet the most probable, or the dominant one beside a layer; "
+                "percent-encoded UTF-8, as every header of these is",
+                "joy",
             ),
             "X-DeepEmotion-Layer": _header(
                 "the inner layer that the map is of; only when one was asked for", "Mixed_6e"
@@ -117,7 +119,7 @@ class ExplainQuery(BaseModel):
     map: Literal["none", "png", "npz"] = Field(
         default="none",
         description="with `Accept: application/json`, add the whole map: png is 16-bit grey, 32768 for no "
-        "evidence; npz is NumPy's, in units of the log-odds",
+        "evidence; npz is NumPy's, in units of the log-odds (of a layer, of its activation's logarithm)",
     )
 
 
@@ -164,9 +166,13 @@ async def explain(
         _check_layer(query, model.layers)
     seconds = time_allowed(service.settings.explain_seconds, useful)
     emotions = len(model.card.labels) if query.view == "sheet" else 1
-    spend(request, service, EXPLANATION[query.quality] * emotions)
     work = PRESETS[query.quality].evaluations * emotions
-    service.engine.check_room(Kind.EXPLANATION, deadline=time.monotonic() + seconds, work=work)
+    try:
+        service.engine.check_room(Kind.EXPLANATION, deadline=time.monotonic() + seconds, work=work)
+    except QueueFull:
+        spend(request, service, PREDICTION)  # to be refused costs no more than it does a prediction
+        raise
+    spend(request, service, EXPLANATION[query.quality] * emotions)
     with service.uploads.share() as take:
         data = await read_upload(request, service.settings, take)
         deadline = time.monotonic() + seconds

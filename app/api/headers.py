@@ -57,6 +57,8 @@ TAKEN = (
     "Authorization",
     "Content-Type",
     "Inference-Header-Content-Length",
+    "Traceparent",
+    "Tracestate",
     "X-DeepEmotion-Timeout",
     "X-Request-ID",
 )

@@ -243,6 +243,6 @@ def _facts(scope: Scope, status: int | None, seconds: float) -> dict[str, Any]:
         "status": status,
         "ms": round(seconds * 1000, 1),
         "request_id": scope["state"]["request_id"],
-        **({"key": scope["state"]["key"]} if "key" in scope["state"] else {}),
+        **{name: scope["state"][name] for name in ("problem", "key") if name in scope["state"]},
         **scope["state"].get("picture", {}),
     }

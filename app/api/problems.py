@@ -69,7 +69,7 @@ def seconds_to_wait(error: Exception) -> int | None:
 def problem_of(error: Exception, request_id: str) -> Problem:
     """The error's row of the table, filled in."""
     kind = _kind(error)
-    allowed = list(error.allowed) if isinstance(error, UnknownChoice) else None
+    allowed = list(error.allowed) or None if isinstance(error, UnknownChoice) else None
     return _problem(kind, _detail(error, kind), request_id, allowed)
 
 
@@ -121,7 +121,8 @@ async def handle(request: Request, error: Exception) -> Response:
 
 
 def answer_to(error: Exception, scope: Scope, request_id: str) -> Response:
-    """The error as the request's path has it."""
+    """The error as the request's path has it; the request's log line names it."""
+    scope["state"]["problem"] = _kind(error).slug
     if scope["path"].startswith(OIP):
         return _protocol_error(error, request_id)
     return problem_response(error, request_id)

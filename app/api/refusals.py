@@ -52,13 +52,13 @@ class UnknownView(UnknownChoice):
     """The view is not one that can be drawn."""
 
 
-class UnknownLayer(ApiError):
-    """The layer is not one that the checkpoint shows. The given value is not repeated."""
+class UnknownLayer(UnknownChoice):
+    """The layer is not one that the checkpoint shows."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        names = ", ".join(allowed)
-        choice = f"there is no such layer; choose one of: {names}" if names else ""
-        super().__init__(choice or "this checkpoint shows no inner layers; leave layer out")
+        super().__init__("layer", allowed)
+        if not self.allowed:
+            self.args = ("this checkpoint shows no inner layers; leave layer out",)
 
 
 class BadInference(ApiError):

@@ -150,7 +150,9 @@ class RegionBox(_Answer):
     right: int = Field(ge=0, description="first column that is not part of it")
     bottom: int = Field(ge=0, description="first row that is not part of it")
     share: float = Field(ge=0, le=1, description="of all evidence in the map, for and against together")
-    effect: Literal["raises", "lowers"] = Field(description="what it does to the explained log-odds")
+    effect: Literal["raises", "lowers"] = Field(
+        description="what it does to the explained log-odds, or to the layer's activation"
+    )
 
 
 class RawMap(_Answer):
@@ -159,7 +161,10 @@ class RawMap(_Answer):
     form: Literal["png", "npz"] = Field(description="png is 16-bit grey, npz NumPy's single precision")
     side: int = Field(description="rows and columns; as many as the network's input has")
     zero: int = Field(description="the value that means no evidence")
-    unit: float = Field(description="log-odds = (value - zero) x unit")
+    unit: float = Field(
+        description="(value - zero) x unit is in log-odds; of a layer, in logarithms of its mean squared "
+        "activation"
+    )
     data: str = Field(description="the file in Base64; in an npz, the array is called relevance")
 
 
@@ -208,6 +213,10 @@ EXPLANATION: dict[str, Any] = {
         }
     ],
     "settings": "quick",
+    "distribution": PREDICTION["distribution"],
+    "entropy": PREDICTION["entropy"],
+    "novelty": PREDICTION["novelty"],
+    "valence": PREDICTION["valence"],
     "abstained_because": None,
     "model": PREDICTION["model"],
     "image": PREDICTION["image"],
@@ -224,6 +233,10 @@ class ExplanationResponse(_Answer):
         min_length=1, description="one; for a sheet one an emotion, the most probable first"
     )
     settings: str = Field(description="the quality that was asked for")
+    distribution: dict[str, float] = Field(description=f"the prediction that is explained: {_DISTRIBUTION}")
+    entropy: float = Field(ge=0, description=_ENTROPY)
+    novelty: float | None = Field(description=_NOVELTY)
+    valence: float | None = Field(description=_VALENCE)
     abstained_because: Reason | None = Field(description=f"of the prediction that is explained; {_BECAUSE}")
     model: ModelName = Field(description=_MODEL)
     image: ImageFacts = Field(description=_IMAGE)

@@ -113,6 +113,7 @@ async def read_uploads(request: Request, settings: Settings, take: Callable[[int
 
 async def read_body(request: Request, settings: Settings, take: Callable[[int], None]) -> bytes:
     """A body that is no form and no picture, within the limits of a batch; raises what `read_upload` does."""
+    _check_plain(request)
     return await _in_time(request, settings, take, settings.max_batch_bytes, _read_raw)
 
 
@@ -148,14 +149,18 @@ async def _in_time(
 
 def _is_form(request: Request) -> bool:
     """Whether the body is a form; otherwise it is a bare picture."""
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaType("a compressed body is not accepted; pictures are compressed already")
+    _check_plain(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return True
     if kind in _RAW or kind.startswith("image/"):
         return False
     raise UnsupportedMediaType("the content type is neither multipart/form-data nor that of a picture")
+
+
+def _check_plain(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("a compressed body is not accepted; pictures are compressed already")
 
 
 def _too_large(most: int) -> BodyTooLarge:
@@ -192,7 +197,8 @@ async def _read_many(request: Request, stream: AsyncGenerator[bytes], *, most: i
     try:
         pictures = [part for part in form.getlist(FIELD) if isinstance(part, UploadFile)]
         if not pictures:
-            raise MissingFile(f"the form has no file in the field `{FIELD}`")
+            without = ": what it has there has no filename, and so is no file" if form.getlist(FIELD) else ""
+            raise MissingFile(f"the form has no file in the field `{FIELD}`{without}")
         read = []
         for picture in pictures:
             read.append(await picture.read())

@@ -185,6 +185,11 @@ class Explanation:
     Attributes:
         explanations: one; one an emotion if all were asked for, the most probable first.
         quality: how far and how finely the dream went.
+        distribution: of the prediction that is explained, see `Prediction`; empty from a service that does
+            not say it yet.
+        entropy: of it; None likewise, as are the next two.
+        novelty: see `Prediction`.
+        valence: likewise.
         abstained_because: why the prediction should not be relied on, see `Prediction`.
         model: what answered.
         image: the picture.
@@ -193,6 +198,10 @@ class Explanation:
 
     explanations: tuple[Evidence, ...]
     quality: str
+    distribution: Mapping[str, float]
+    entropy: float | None
+    novelty: float | None
+    valence: float | None
     abstained_because: str | None
     model: ModelName
     image: ImageFacts

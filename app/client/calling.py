@@ -82,10 +82,13 @@ class Caller:
 
         Raises:
             ClientError: there is no answer, or none of this service's.
+            ValueError: that is no request id.
         """
         params = {name: value for name, value in (wishes or {}).items() if value is not None}
         headers = {"Content-Type": "application/octet-stream", "Accept": accept}
         if request_id is not None:
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", request_id):  # the service would take another
+                raise ValueError("a request id has 1 to 64 letters, digits, dots, dashes and underscores")
             headers["X-Request-ID"] = request_id
         request = self._http.build_request("POST", path, content=data, params=params, headers=headers)
         return await self._call(request, reader)

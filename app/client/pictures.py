@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
@@ -23,7 +24,10 @@ async def bytes_of(picture: Picture) -> bytes:
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)
     if isinstance(picture, str | os.PathLike):
-        return await asyncio.to_thread(Path(picture).read_bytes)
+        try:
+            return await asyncio.to_thread(Path(picture).read_bytes)
+        except ValueError as error:  # a null byte, which no file's name has
+            raise OSError(errno.EINVAL, str(error), os.fspath(picture)) from error
     data: object = await asyncio.to_thread(picture.read)
     if not isinstance(data, bytes):
         raise TypeError("the picture's file must be open for reading bytes, as in open(path, 'rb')")

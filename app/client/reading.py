@@ -58,7 +58,7 @@ def prediction(response: httpx.Response) -> Prediction:
     """Read the answer of ``POST /predict``."""
     body = response.json()
     return Prediction(
-        distribution={str(label): float(share) for label, share in body["distribution"].items()},
+        distribution=_shares(body["distribution"]),
         dominant=Dominant(str(body["dominant"]["emotion"]), float(body["dominant"]["probability"])),
         entropy=float(body["entropy"]),
         novelty=_number_or_none(body["novelty"]),
@@ -106,6 +106,10 @@ def explanation_image(response: httpx.Response) -> ExplanationImage:
     )
 
 
+def _shares(said: Mapping[str, Any]) -> dict[str, float]:
+    return {str(label): float(share) for label, share in said.items()}
+
+
 def _reason(said: str) -> str | None:
     return None if said == "no" else said
 
@@ -117,6 +121,10 @@ def explanation(response: httpx.Response) -> Explanation:
     return Explanation(
         explanations=tuple(map(_evidence, body["explanations"])),
         quality=str(body["settings"]),
+        distribution=_shares(body.get("distribution") or {}),
+        entropy=_number_or_none(body.get("entropy")),
+        novelty=_number_or_none(body.get("novelty")),
+        valence=_number_or_none(body.get("valence")),
         abstained_because=None if because is None else str(because),
         model=_model_name(body["model"]),
         image=_image(body["image"]),

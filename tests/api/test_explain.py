@@ -364,9 +364,11 @@ def test_a_layer_that_is_not_there_names_those_that_are(judge: httpx.Client, cli
     refused = judge.post("/explain", params={"layer": "Mixed_6e"}, content=encoded(noise((40, 30))))
     assert (refused.status_code, slug(refused)) == (422, "unknown-layer")
     assert "choose one of: smooth, squashed" in refused.json()["detail"]
+    assert refused.json()["allowed"] == ["smooth", "squashed"]
     blind = client.post("/explain", params={"layer": "smooth"}, content=encoded(noise((40, 30))))
     assert (blind.status_code, slug(blind)) == (422, "unknown-layer")
     assert "shows no inner layers" in blind.json()["detail"]
+    assert "allowed" not in blind.json()
 
 
 @pytest.mark.parametrize("other", [{"emotion": "joy"}, {"view": "sheet"}])

@@ -127,7 +127,9 @@ def test_what_no_page_may_send_is_refused(open_to_one: httpx.Client, name: str, 
     assert (below.status_code, list(below.json())) == (403, ["error"])
 
 
-@pytest.mark.parametrize("name", ["x-request-id", "x-deepemotion-timeout", "inference-header-content-length"])
+@pytest.mark.parametrize(
+    "name", ["x-request-id", "x-deepemotion-timeout", "inference-header-content-length", "traceparent"]
+)
 def test_a_page_may_send_every_header_that_is_read(open_to_one: httpx.Client, name: str) -> None:
     asking = ASKING | {"Access-Control-Request-Headers": f"authorization,{name}"}
     assert open_to_one.options("/v2/models/tiny/infer", headers=asking).status_code == 200

@@ -92,11 +92,12 @@ def test_no_room(base_settings: Settings, caplog: pytest.LogCaptureFixture, reac
         assert early == seen(client, LATE, caplog)
         assert len(reached) == 1
         assert early["slug"] == "queue-full"
-        assert early["log"] == {"method": "POST", "route": EARLY, "status": 503}
+        assert early["log"] == {"method": "POST", "route": EARLY, "status": 503, "problem": "queue-full"}
         assert seen(client, "/predict", caplog)["log"] == {
             "method": "POST",
             "route": "/predict",
             "status": 503,
+            "problem": "queue-full",
         }
         client.post("/predict", content=plain(), headers={"X-DeepEmotion-Timeout": "never"})
         assert client.post("/v1/predict?top_k=0", content=plain()).status_code == 422
@@ -113,7 +114,8 @@ def test_a_stranger_is_not_told_that_there_is_no_room(
             assert early["slug"] == "key-needed"
         known = seen(client, EARLY, caplog, **bearer(KEY))
         assert known == seen(client, LATE, caplog, **bearer(KEY))
-        assert known["log"] == {"method": "POST", "route": EARLY, "status": 503, "key": "alice"}
+        named = {"problem": "queue-full", "key": "alice"}
+        assert known["log"] == {"method": "POST", "route": EARLY, "status": 503} | named
         keys.write_text("nonsense", "utf-8")
         early = seen(client, EARLY, caplog, **bearer(KEY))
         assert early == seen(client, LATE, caplog, **bearer(KEY))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,12 @@ from starlette.requests import Request
 from app.api import rates
 from app.api.rates import EXPLANATION, MOST_CLIENTS, PREDICTION, Buckets
 from app.api.refusals import TooOften
+from app.engine import Kind
 from app.explain.presets import PRESETS
 from app.keys import line_of, new_key
+from app.main import create_app
 from app.settings import Settings
-from tests.api.serving import PATIENCE, service, slug
+from tests.api.serving import PATIENCE, service, serving, slug
 from tests.api.test_inference_protocol import INFER, image
 from tests.pictures import plain
 from tests.tiny import LABELS, SIDE
@@ -167,6 +171,20 @@ def test_too_much_is_answered_429_with_the_time_to_wait(base_settings: Settings)
         assert (answer.status_code, "retry-after" in answer.headers) == (429, True)
         assert client.get("/healthz").status_code == 200
         assert client.get("/v1/model").status_code == 200
+
+
+def test_an_explanation_that_finds_no_room_costs_no_more_than_a_prediction(base_settings: Settings) -> None:
+    settings = limited(base_settings, rate_units=0.001, rate_burst=3, max_explanations=1)
+    app = create_app(settings)
+    with serving(app, settings) as client, ExitStack() as held:
+        engine = app.state.service.engine
+        for _ in range(2):  # one runs, and one waits
+            held.enter_context(engine.place(Kind.EXPLANATION, deadline=time.monotonic() + 60))
+        for _ in range(3):
+            full = client.post("/explain", params={"view": "sheet"}, content=plain())
+            assert (full.status_code, slug(full)) == (503, "queue-full")
+        spent = client.post("/explain", content=plain())
+        assert (spent.status_code, slug(spent)) == (429, "too-often")
 
 
 def test_each_picture_of_a_batch_counts(base_settings: Settings) -> None:

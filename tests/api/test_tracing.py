@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from app.main import create_app
 from app.settings import Settings
-from app.tracing import Tracing, send_the_rest, sending_to
+from app.tracing import send_the_rest, sending_to
 from tests.api.process import Process
 from tests.api.serving import PATIENCE, serving, wait_until
 from tests.pictures import encoded, plain
@@ -69,16 +69,28 @@ def traced(base_settings: Settings, slow_checkpoint: Path) -> Iterator[Traced]:
     kept = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(kept))
-    app = create_app(base_settings.model_copy(update={"checkpoint": slow_checkpoint}))
-    app.add_middleware(Tracing, provider=provider)
-    with serving(app) as client:
-        yield Traced(client, kept)
+    settings = base_settings.model_copy(update={"checkpoint": slow_checkpoint, "traces": "http://[::1]:1"})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("app.main.sending_to", lambda _: provider)
+        app = create_app(settings)
+        with serving(app, settings) as client:
+            yield Traced(client, kept)
 
 
 def seconds(span: ReadableSpan) -> float:
     assert span.start_time is not None
     assert span.end_time is not None
     return (span.end_time - span.start_time) / 1e9
+
+
+def test_a_failure_that_nothing_knows_has_a_span_of_its_own(
+    traced: Traced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.api.predict.time_allowed", lambda *_: 1 // 0)
+    answer = traced.client.post("/predict", content=plain(), headers={"X-Request-ID": "traced-failure"})
+    assert answer.status_code == 500
+    server = traced.server("traced-failure")
+    assert (server.name, (server.attributes or {})["http.response.status_code"]) == ("POST /predict", 500)
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,7 @@ def test_another_field_is_not_taken(client: httpx.Client) -> None:
 def test_text_in_the_right_field_is_not_taken(client: httpx.Client) -> None:
     response = client.post("/predict", data={"file": "abc"}, files={"other": b""})
     assert slug(response) == "missing-file"
+    assert "no filename" in response.json()["detail"]
 
 
 def test_other_fields_do_no_harm(client: httpx.Client) -> None:
@@ -338,6 +339,9 @@ def test_another_content_type(client: httpx.Client, content_type: str) -> None:
 def test_a_compressed_body(client: httpx.Client) -> None:
     response = client.post("/predict", content=plain(), headers={"content-encoding": "gzip"})
     assert (response.status_code, slug(response)) == (415, "unsupported-media-type")
+    below = client.post("/v2/models/tiny/infer", content=b"{}", headers={"content-encoding": "gzip"})
+    assert below.status_code == 415
+    assert "compressed body" in below.json()["error"]
 
 
 @pytest.mark.parametrize(

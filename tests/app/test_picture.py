@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from skimage import data as photos
 
 from app.picture import (
@@ -112,6 +114,15 @@ def test_a_large_jpeg_is_decoded_small_for_the_network_and_looks_the_same_to_it(
 def test_what_is_not_much_larger_than_the_input_is_decoded_whole(file_format: str) -> None:
     file = encoded(noise((200, 299)), file_format)
     assert np.array_equal(np.asarray(decode(file).rgb), np.asarray(decode(file, side=150).rgb))
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_only_exif_turns_a_picture_as_in_a_browser(file_format: str) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    (text := PngInfo()).add_itxt("XML:com.adobe.xmp", xmp.decode())
+    file = encoded(corners(), file_format, **({"pnginfo": text} if file_format == "PNG" else {"xmp": xmp}))
+    assert Image.open(io.BytesIO(file)).getexif().get(EXIF_ORIENTATION) == 6, "Pillow itself would turn it"
+    assert decode(file).rgb.size == (64, 32)
 
 
 def test_an_orientation_that_does_not_exist_is_ignored() -> None:

@@ -85,6 +85,17 @@ def test_a_prediction_says_what_the_service_says(
     assert prediction.request_id == "mine-1"
 
 
+@pytest.mark.parametrize("name", ["ä", "a:b", "", "x" * 65, "two\nlines"])
+def test_a_request_id_that_the_service_would_not_take(asking: Client, name: str) -> None:
+    with pytest.raises(ValueError, match="request id"):
+        asking.predict(plain(), request_id=name)
+
+
+def test_a_name_that_no_file_has(asking: Client) -> None:
+    with pytest.raises(OSError, match="null"):
+        asking.predict("a\0b.jpg")
+
+
 def test_the_model(asking: Client, checkpoint_path: Path) -> None:
     model = asking.model()
     assert (model.name, model.version, model.labels, model.devices) == ("tiny", "0.0.1", LABELS, ("cpu",))
