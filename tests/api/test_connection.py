@@ -476,3 +476,13 @@ def test_the_head_of_an_answer_without_a_body_is_not_waited_for(client: httpx.Cl
         assert answer.status == 200
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
         read_answer(connection)
+
+
+def test_a_connection_without_a_request_is_kept_as_long_as_it_is_set(base_settings: Settings) -> None:
+    settings = base_settings.model_copy(update={"keep_alive_seconds": 1.0})
+    with service(settings) as client, connect(client) as waiting:
+        waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+        began = time.monotonic()
+        while waiting.recv(65536):
+            pass
+        assert 0.9 < time.monotonic() - began < 4  # without the setting it would be 5
