@@ -206,15 +206,19 @@ def _gpu_memory(loaded: Loaded) -> Iterator[Check]:
 
 
 def check_memory(settings: Settings, available: int | None) -> Check:
-    """What is left beside the loaded network, against the most that uploads and pictures may take."""
+    """What is left beside the loaded network, against the most that requests and answers may take."""
     one_picture = DECODING_BYTES * settings.max_pixels
-    needed = settings.upload_memory_bytes + (settings.decode_threads + 1) * one_picture  # one thread draws
+    needed = settings.upload_memory_bytes + settings.unread_memory_bytes
+    needed += (settings.decode_threads + 1) * one_picture  # one thread draws
     if available is None:
         return Check("memory", State.WARN, "the system does not say", f"see that {_gib(needed)} are free")
-    found = f"{_gib(available)} are free; uploads and pictures may take {_gib(needed)}"
+    found = f"{_gib(available)} are free; uploads, pictures and unread answers may take {_gib(needed)}"
     if available >= needed:
         return Check("memory", State.OK, found)
-    change = "lower DEEPEMOTION_MAX_PIXELS or DEEPEMOTION_UPLOAD_MEMORY_BYTES, or give it more memory"
+    change = (
+        "lower DEEPEMOTION_MAX_PIXELS, DEEPEMOTION_UPLOAD_MEMORY_BYTES or DEEPEMOTION_UNREAD_MEMORY_BYTES, "
+        "or give it more memory"
+    )
     return Check("memory", State.FAIL if available < one_picture else State.WARN, found, change)
 
 

@@ -115,7 +115,14 @@ def test_nginx_passes_no_metrics_on(path: str) -> None:
 
 def test_what_nginx_refuses_is_a_problem() -> None:
     said = re.findall(r"return (\d+) '(.*)';", NGINX.read_text("utf-8"))
-    assert [status for status, _ in said] == ["413", "503"]
+    assert [status for status, _ in said] == ["413", "503", "502"]
     for status, text in said:
         problem = Problem.model_validate_json(text)
         assert (str(problem.status), problem.request_id) == (status, "$asked_as")
+
+
+@pytest.mark.parametrize("place", ["crowded", "away"])
+def test_nginx_says_when_to_ask_again(place: str) -> None:
+    (told,) = re.findall(rf"location @{place} \{{(.*?)\n        \}}", NGINX.read_text("utf-8"), re.DOTALL)
+    assert re.search(r"add_header Retry-After [1-9]\d* always;", told)
+    assert re.search(rf"error_page .*@{place};", NGINX.read_text("utf-8"))

@@ -29,7 +29,8 @@ def test_the_versions_are_those_that_the_package_asks_for() -> None:
 
 def test_memory(base_settings: Settings) -> None:
     one = DECODING_BYTES * base_settings.max_pixels
-    needed = base_settings.upload_memory_bytes + (base_settings.decode_threads + 1) * one
+    needed = base_settings.upload_memory_bytes + base_settings.unread_memory_bytes
+    needed += (base_settings.decode_threads + 1) * one
     cases = (
         (needed, State.OK),
         (needed - 1, State.WARN),

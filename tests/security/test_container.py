@@ -31,6 +31,10 @@ def test_every_container_is_hardened(path: str, name: str) -> None:
     assert service["pids_limit"] <= 4096
     assert service["mem_limit"] == service["memswap_limit"]
     assert service["restart"] == "unless-stopped"
+    assert service["logging"] == {
+        "driver": "json-file",
+        "options": {"max-size": "50m", "max-file": "5"},
+    }
     assert all("size=" in mount for mount in service["tmpfs"])
     assert all(mount.endswith(":ro") for mount in service.get("volumes", []))
     assert all(port.startswith("${DEEPEMOTION_PUBLISH:-127.0.0.1}:") for port in service.get("ports", []))
