@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +136,14 @@ class Picture:
         """
         small = self.rgb.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
         return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+
+    def within(self, side: int) -> Picture:
+        """The picture itself, or a copy reduced so that neither side is longer."""
+        scale = side / max(self.rgb.size)
+        if scale >= 1:
+            return self
+        size = (max(1, round(self.rgb.width * scale)), max(1, round(self.rgb.height * scale)))
+        return replace(self, rgb=self.rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None) -> Picture:

@@ -121,7 +121,7 @@ TABLE: dict[type[Exception], Kind] = {
         415,
         "unsupported-picture",
         "The bytes are not a picture that is read",
-        "convert the picture to JPEG, PNG or WebP",
+        "convert the picture to JPEG, PNG or WebP: HEIC, AVIF, GIF and TIFF are not read",
         "the bytes are not a JPEG, PNG or WebP picture",
     ),
     TooManyPixels: Kind(

@@ -116,6 +116,13 @@ class ExplainQuery(BaseModel):
         default=False,
         description="add a strip that says the emotion, its probability and what the colours mean",
     )
+    max_side: int | None = Field(
+        default=None,
+        ge=16,
+        le=65535,
+        description="reduce the picture so that neither side is longer, in pixels, for a smaller answer that "
+        "comes sooner; its own size if left out",
+    )
     map: Literal["none", "png", "npz"] = Field(
         default="none",
         description="with `Accept: application/json`, add the whole map: png is 16-bit grey, 32768 for no "
@@ -151,7 +158,7 @@ async def explain(
         view=query.view,
         quality=query.quality,
         layer=query.layer,
-        style=Style(PALETTES[query.colours], query.strength, query.legend),
+        style=Style(PALETTES[query.colours], query.strength, query.legend, query.max_side),
         raw_map=query.map,
         as_json=preferred(request.headers.get("accept", "*/*"), _FORMS) == _FORMS[1],
         request_id=request_id,

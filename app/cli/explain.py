@@ -55,6 +55,7 @@ class Wish:
     colours: Colours
     strength: float
     legend: bool
+    max_side: int | None
 
 
 def explain(
@@ -89,6 +90,10 @@ def explain(
         float, typer.Option(min=0.01, max=1, help="Opacity of the strongest evidence in an overlay.")
     ] = 0.8,
     legend: Annotated[bool, typer.Option("--legend", help="Add a strip that says what is shown.")] = False,
+    max_side: Annotated[
+        int | None,
+        typer.Option(min=16, max=65535, help="Reduce the picture so that neither side is longer, in pixels."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="PNG to write; - is stdout. By default PICTURE-EMOTION-VIEW.png, in this folder."),
@@ -108,7 +113,8 @@ def explain(
     settings = settings_from(checkpoint=checkpoint, device=device, threads=threads)
     if method != "dream" and quality is not None:
         stop(f"--quality is of the dream; {method} has its own", ExitCode.USAGE)
-    wish = Wish(picture, emotion, view, quality or "quick", method, layer, colours, strength, legend)
+    quality = quality or "quick"
+    wish = Wish(picture, emotion, view, quality, method, layer, colours, strength, legend, max_side)
     if view == "sheet" and emotion is not None:
         stop("a sheet shows all emotions, so none can be chosen", ExitCode.USAGE)
     _check_choices(wish)
@@ -199,7 +205,7 @@ def _draw(picture: "Picture", explanations: "Sequence[Explanation]", wish: Wish,
     from app.explain.heatmap import PALETTES, to_png
     from app.explain.views import Style, draw
 
-    style = Style(PALETTES[wish.colours], wish.strength, wish.legend)
+    style = Style(PALETTES[wish.colours], wish.strength, wish.legend, wish.max_side)
     image = draw(picture, explanations, loaded.model.card.labels, wish.view, style)
     return to_png(image, notes(loaded.model.card, loaded.model.sha256, explanations, _settings_of(wish)))
 

@@ -77,6 +77,7 @@ class AsyncClient:
         colours: str | None = None,
         strength: float | None = None,
         legend: bool | None = None,
+        max_side: int | None = None,
         request_id: str | None = None,
     ) -> answers.ExplanationImage:
         """Which parts of a picture evoke an emotion. What is left out is the service's to choose.
@@ -90,6 +91,7 @@ class AsyncClient:
             colours: red-blue or cividis.
             strength: opacity of the strongest evidence in an overlay, above 0 and up to 1.
             legend: add a strip that says what is shown.
+            max_side: reduce the picture so that neither side is longer, in pixels.
             request_id: see `predict`.
 
         Raises:
@@ -104,6 +106,7 @@ class AsyncClient:
             "colours": colours,
             "strength": strength,
             "legend": legend,
+            "max_side": max_side,
         }
         return await self._caller.post(
             "v1/explain",

@@ -71,6 +71,7 @@ class Client:
         colours: str | None = None,
         strength: float | None = None,
         legend: bool | None = None,
+        max_side: int | None = None,
         request_id: str | None = None,
     ) -> ExplanationImage:
         """Which parts of a picture evoke an emotion; see `AsyncClient.explain`."""
@@ -84,6 +85,7 @@ class Client:
                 colours=colours,
                 strength=strength,
                 legend=legend,
+                max_side=max_side,
                 request_id=request_id,
             )
         )

@@ -59,17 +59,19 @@ class Style:
         palette: of the map.
         opacity: of the strongest evidence in an overlay, 0 to 1.
         legend: whether a strip below says the emotion, its probability and what the colours mean, if any.
+        max_side: to which the picture is reduced before it is drawn on; None leaves its own size.
     """
 
     palette: Palette = DEFAULT_PALETTE
     opacity: float = OPACITY
     legend: bool = False
+    max_side: int | None = None
 
 
 def draw(
     picture: Picture, explanations: Sequence[Explanation], names: Sequence[str], view: str, style: Style
 ) -> Image.Image:
-    """An RGB picture. Of the upload's own size, unless it is a pair or a sheet or has a legend.
+    """An RGB picture. Of the upload's own size, unless it is reduced, is a pair or a sheet, or has a legend.
 
     Args:
         picture: what was uploaded, upright.
@@ -84,6 +86,8 @@ def draw(
     if view not in VIEWS:
         raise ValueError(f"there is no view {view!r}; there are {', '.join(VIEWS)}")
     first = explanations[0]
+    if style.max_side is not None:
+        picture = picture.within(style.max_side)
     if view == "sheet":
         drawn = _sheet(picture, explanations, names, style)
     elif view == "heatmap":

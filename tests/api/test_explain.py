@@ -154,6 +154,8 @@ def test_looks(client: httpx.Client) -> None:
         other = opened(client.post("/explain", params=look, content=data))
         assert other.size == usual.size
         assert other.tobytes() != usual.tobytes()
+    small = opened(client.post("/explain", params={"max_side": 16}, content=data))
+    assert max(small.size) == 16
     tall = opened(client.post("/explain", params={"legend": "true"}, content=data))
     assert tall.height > usual.height
     assert tall.crop((0, 0, *usual.size)).tobytes() == usual.tobytes()

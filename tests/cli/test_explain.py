@@ -47,9 +47,9 @@ def test_the_png_is_the_service_s(
     assert (photo.parent / "out.png").read_bytes() == said.content
 
 
-def test_a_legend(deepemotion: Deepemotion, client: httpx.Client, photo: Path) -> None:
-    deepemotion("explain", photo.name, "--legend", "--out", "out.png")
-    said = client.post("/explain", params={"legend": True}, content=PHOTO)
+def test_a_legend_and_a_size(deepemotion: Deepemotion, client: httpx.Client, photo: Path) -> None:
+    deepemotion("explain", photo.name, "--legend", "--max-side", "30", "--out", "out.png")
+    said = client.post("/explain", params={"legend": True, "max_side": 30}, content=PHOTO)
     assert (photo.parent / "out.png").read_bytes() == said.content
 
 

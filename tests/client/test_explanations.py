@@ -51,6 +51,7 @@ def test_the_dominant_emotion_is_explained_on_the_picture_unless_another_is_aske
         {"colours": "cividis"},
         {"strength": 0.5},
         {"legend": True},
+        {"max_side": 20},
     ],
     ids=repr,
 )

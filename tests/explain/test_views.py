@@ -28,6 +28,15 @@ def test_a_view_has_the_pictures_own_size(view: str, size: tuple[int, int]) -> N
     assert (drawn.size, drawn.mode) == (size, "RGB")
 
 
+@pytest.mark.parametrize(("view", "expected"), [("overlay", (50, 30)), ("pair", (100, 30))])
+def test_a_picture_is_reduced_before_it_is_drawn_on(view: str, expected: tuple[int, int]) -> None:
+    picture = Picture(Image.new("RGB", (200, 120)), "PNG", 200, 120)
+    drawn = draw(picture, [explanation(spots())], NAMES, view, Style(max_side=50))
+    assert drawn.size == expected
+    whole = draw(picture, [explanation(spots())], NAMES, view, Style(max_side=200))
+    assert whole.tobytes() == draw(picture, [explanation(spots())], NAMES, view, Style()).tobytes()
+
+
 def test_a_pair_is_the_picture_and_the_overlay() -> None:
     drawn = draw(PICTURE, [explanation(spots())], NAMES, "pair", Style())
     assert drawn.size == (2 * SIZE[0], SIZE[1])
