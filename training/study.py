@@ -321,7 +321,9 @@ def to_markdown(rows: Sequence[Row], whole: AffectiveSet, settings: FitSettings)
     how = (
         f"{len(whole)} pictures, {len(whole.labels)} emotions. Each row: four fifths of the pictures that it "
         "keeps are trained on (an eighth of them chooses the epoch and the temperature), the rest are the "
-        f"test (seed {settings.seed}, near duplicates kept together). In brackets: 95 % bootstrap intervals."
+        f"test (seed {settings.seed}, near duplicates kept together). In brackets: 95 % bootstrap intervals. "
+        "Where no epoch of all layers is better on the validation pictures than the last layer alone, a row "
+        "of all layers has that one's figures."
     )
     lines = [
         f"# The study on {whole.name}",
