@@ -78,7 +78,6 @@ class Served:
                 log.error("the new checkpoint is refused: %s", error)  # noqa: TRY400 - the message is enough
                 raise
             except EngineError as error:
-                self._metrics.reloads.labels("refused").inc()
                 log.error("the new checkpoint could not be tried: %s", error)  # noqa: TRY400 - likewise
                 raise
             self.current, self._path = model, path

@@ -14,11 +14,10 @@ import numpy as np
 from fastapi import Response
 from PIL import Image
 
-from app import distribution
 from app.api.deps import model_name
 from app.api.intake import Received, receive, server_timing
 from app.api.schemas import EmotionEvidence, ExplanationResponse, RawMap
-from app.explain.facts import described, facts, notes
+from app.explain.facts import described, facts, felt, notes
 from app.explain.heatmap import to_png
 from app.explain.presets import PRESETS
 from app.explain.views import Style, draw
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from app.engine import Explanation, Model
     from app.settings import Settings
 
-_TOLD = ("distribution", "entropy", "novelty", "valence", "abstained_because")
-"""Of the prediction that is explained; each explanation has its own emotion's probability."""
 _ZERO, _RANGE = 32768, 32767
 """No evidence, and the strongest evidence's distance from it, in a 16-bit map."""
 
@@ -145,8 +142,7 @@ def _described(
     image: ImageFacts, explanations: Sequence[Explanation], wish: Wish
 ) -> tuple[dict[str, str], bytes]:
     """The JSON."""
-    card, prediction = wish.model.card, explanations[0].prediction
-    felt = distribution.described(card, prediction.probabilities.tolist(), prediction.novelty)
+    card = wish.model.card
     answered = ExplanationResponse(
         explanations=[
             EmotionEvidence(
@@ -156,7 +152,7 @@ def _described(
             for each in explanations
         ],
         settings=wish.quality,
-        **{name: felt[name] for name in _TOLD},
+        **felt(card, explanations[0]),
         model=model_name(wish.model),
         image=image,
         request_id=wish.request_id,

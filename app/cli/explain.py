@@ -227,7 +227,7 @@ def _facts(
     wish: Wish, path: Path, picture: "Picture", explanations: "Sequence[Explanation]", loaded: "Loaded"
 ) -> dict[str, Any]:
     """What POST /explain would answer as JSON, but for the request's id, and the files."""
-    from app.explain.facts import described, doubt
+    from app.explain.facts import described, felt
 
     card = loaded.model.card
     return {
@@ -238,7 +238,7 @@ def _facts(
             described(each, card.labels, picture.width, picture.height) for each in explanations
         ],
         "settings": _settings_of(wish),
-        "abstained_because": doubt(card, explanations[0]),
+        **felt(card, explanations[0]),
         "model": {"name": card.name, "version": card.version, "sha256": loaded.model.sha256},
         "image": {"width": picture.width, "height": picture.height, "format": picture.format},
     }

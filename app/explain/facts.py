@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from app import distribution
 from app.distribution import why_abstain
 from app.explain.heatmap import has_evidence
 from app.explain.regions import regions
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from app.distribution import Reason
     from app.engine import Explanation
     from app.explain.regions import Region
+
+
+_FELT = ("distribution", "entropy", "novelty", "valence", "abstained_because")
 
 
 def facts(card: Card, explanations: Sequence[Explanation], quality: str) -> dict[str, str]:
@@ -43,6 +47,13 @@ def doubt(card: Card, explanation: Explanation) -> Reason | None:
     """Why the prediction that is explained should not be relied on, if so."""
     prediction = explanation.prediction
     return why_abstain(card, [float(share) for share in prediction.probabilities], prediction.novelty)
+
+
+def felt(card: Card, explanation: Explanation) -> dict[str, Any]:
+    """The prediction that is explained, for programs; each explanation has its own emotion's probability."""
+    prediction = explanation.prediction
+    said = distribution.described(card, prediction.probabilities.tolist(), prediction.novelty)
+    return {name: said[name] for name in _FELT}
 
 
 def notes(card: Card, sha256: str, explanations: Sequence[Explanation], quality: str) -> dict[str, str]:

@@ -207,7 +207,7 @@ async function showCard(valence) {
   if (known) at("valence").textContent = `Valence ${valence.toFixed(2)}.`;
   const { card } = await receive(await ask("v1/model"), "json");
   if (state.answer !== answer) return;
-  const terms = new Set(card.data.map((each) => each.terms));
+  const terms = new Set(card.data.flatMap((each) => each.terms.split("; "))); // several sets have the same
   at("terms").textContent = `Terms of the pictures it learned from: ${[...terms].join("; ")}.`;
   if (known && card.valence_scale) {
     at("valence").textContent = `Valence ${valence.toFixed(2)}: ${card.valence_scale}.`;

@@ -277,7 +277,7 @@ def test_an_explanation_is_a_png(schema: dict[str, Any]) -> None:
     assert set(answer["content"]) == {"image/png", "application/json"}
     assert {"X-DeepEmotion-Emotion", "X-Request-ID", "Server-Timing"} <= set(answer["headers"])
     parameters = {each["name"]: each for each in schema["paths"]["/explain"]["post"]["parameters"]}
-    looks = {"emotion", "layer", "view", "quality", "colours", "strength", "legend", "map"}
+    looks = {"emotion", "layer", "view", "quality", "colours", "strength", "legend", "max_side", "map"}
     assert set(parameters) == looks | {"X-DeepEmotion-Timeout"}
     assert parameters["view"]["schema"]["enum"] == ["overlay", "heatmap", "dream", "pair", "sheet"]
 
