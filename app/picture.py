@@ -143,7 +143,7 @@ class Picture:
         if scale >= 1:
             return self
         size = (max(1, round(self.rgb.width * scale)), max(1, round(self.rgb.height * scale)))
-        return replace(self, rgb=self.rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+        return replace(self, rgb=self.rgb.resize(size))
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None) -> Picture:

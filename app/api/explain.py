@@ -22,6 +22,7 @@ from app.engine import Kind, QueueFull
 from app.explain.heatmap import OPACITY, PALETTES
 from app.explain.presets import PRESETS
 from app.explain.views import VIEWS, Style
+from app.picture import LONGEST_SIDE
 
 router = APIRouter(tags=["emotions"])
 
@@ -119,7 +120,7 @@ class ExplainQuery(BaseModel):
     max_side: int | None = Field(
         default=None,
         ge=16,
-        le=65535,
+        le=LONGEST_SIDE,
         description="reduce the picture so that neither side is longer, in pixels, for a smaller answer that "
         "comes sooner; its own size if left out",
     )

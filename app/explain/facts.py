@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from app import distribution
-from app.distribution import why_abstain
 from app.explain.heatmap import has_evidence
 from app.explain.regions import regions
 
@@ -46,7 +45,7 @@ def facts(card: Card, explanations: Sequence[Explanation], quality: str) -> dict
 def doubt(card: Card, explanation: Explanation) -> Reason | None:
     """Why the prediction that is explained should not be relied on, if so."""
     prediction = explanation.prediction
-    return why_abstain(card, [float(share) for share in prediction.probabilities], prediction.novelty)
+    return distribution.why_abstain(card, prediction.probabilities.tolist(), prediction.novelty)
 
 
 def felt(card: Card, explanation: Explanation) -> dict[str, Any]:

@@ -120,9 +120,7 @@ def _sheet(
     picture: Picture, explanations: Sequence[Explanation], names: Sequence[str], style: Style
 ) -> Image.Image:
     """Small overlays in rows, each with its caption."""
-    scale = min(1.0, CELL / max(picture.rgb.size))
-    size = (max(1, round(picture.rgb.width * scale)), max(1, round(picture.rgb.height * scale)))
-    small = type(picture)(picture.rgb.resize(size), picture.format, picture.width, picture.height)
+    small = picture.within(CELL)
     cells = []
     full = max(peak(each) for each in explanations)
     for explanation in explanations:

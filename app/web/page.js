@@ -153,10 +153,10 @@ function goBack() {
   clear();
   if (!before) return;
   show(before.photo, before.note);
-  Object.assign(state, { answer: before.answer, maps: before.maps });
+  const map = before.maps.get(`${chosen("quality")} ${before.explained}`);
+  Object.assign(state, { answer: before.answer, maps: before.maps, explained: map ? before.explained : null });
   showAnswer();
-  const key = `${chosen("quality")} ${before.explained}`;
-  if (state.maps.has(key)) showMapFor(before.explained, chosen("quality"), state.maps.get(key));
+  if (map) showMapFor(before.explained, chosen("quality"), map);
 }
 
 function discard(left) {
@@ -298,8 +298,6 @@ async function explain(emotion) {
 const ROUGH = 0.05; // of imbalance; docs/explanations.md says why
 
 function showMapFor(emotion, quality, { url, evidence, imbalance }) {
-  state.explained = emotion;
-  press();
   at("map").src = at("save-map").href = url;
   at("map").alt = `heat map: what in the photo speaks for ${emotion}, in red, and against it, in blue`;
   at("save-map").download = `${stem()}-${emotion}-${quality}.png`;
