@@ -26,7 +26,7 @@ class Quantised(_CardPart):
     """What predicting in a lower precision than single changes, as it was measured."""
 
     sha256: str = Field(description="of the checkpoint that it was measured of")
-    pictures: int = Field(description="test pictures that `changes` were measured on")
+    pictures: int = Field(description="held-out pictures that `changes` were measured on")
     changes: dict[str, Score] = Field(
         description="what each figure changes by when the lower precision predicts"
     )
@@ -57,6 +57,7 @@ class Split(_CardPart):
     test_share: float = Field(default=0.2, description="of all pictures; 0 where all were trained on")
     validation_share: float = Field(default=0.125, description="of the pictures that are not for the test")
     fingerprint: str | None = Field(default=None, description="digest of the names of all pictures")
+    with_test: bool = Field(default=False, description="whether the pictures for the test were learned, too")
 
 
 class Spread(_CardPart):
@@ -86,6 +87,21 @@ class CrossValidation(_CardPart):
     def networks(self) -> int:
         """How many were trained."""
         return self.folds * self.repeats
+
+
+class StandIn(_CardPart):
+    """The checkpoint whose scores a card shows, because its own has learned from the pictures for the test.
+
+    How far the two differ is measured on the validation pictures, which neither has learned from.
+    """
+
+    release: str = Field(description="name@version")
+    sha256: str
+    train: int = Field(description="pictures of the set that it has learned from")
+    test: int = Field(description="pictures that it was scored on")
+    changes: dict[str, Score] = Field(
+        description="what each figure changes by from it to this checkpoint, on the validation pictures"
+    )
 
 
 class Abstain(_CardPart):
@@ -162,7 +178,10 @@ class Card(_CardPart):
         default=None, description="None for a checkpoint that cannot tell what it does not know"
     )
     cross_validation: CrossValidation | None = Field(
-        default=None, description="None where the scores are those of this file on its test pictures"
+        default=None, description="None where no folds were scored in place of this checkpoint"
+    )
+    stand_in: StandIn | None = Field(
+        default=None, description="None where no other checkpoint was scored in place of this one"
     )
     plots: CardPlots | None = Field(default=None, description="None for cards from before there were some")
 

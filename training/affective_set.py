@@ -199,6 +199,10 @@ class Partition:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
+    def with_test(self) -> Partition:
+        """The pictures for the test are trained on, too; those that choose still are not."""
+        return replace(self, train=np.union1d(self.train, self.test), test=self.test[:0])
+
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.125
 

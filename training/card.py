@@ -11,7 +11,7 @@ import PIL
 import torch
 import torchvision
 
-from app.card import Card, CardPlots, Confusion, DataSource, Split
+from app.card import Card, CardPlots, Confusion, DataSource, Split, StandIn
 from training.metrics import confusion, gap_closed, reliability
 
 if TYPE_CHECKING:
@@ -167,6 +167,16 @@ _HOW_CROSS_VALIDATED = (
     "of the repeats', with a 95 % bootstrap interval over pictures. The temperature was fitted on "
     "predictions for pictures left out; for these scores, on those of the other folds alone."
 )
+_STOOD_IN = (
+    "These are not measurements of this file, which has learned from the pictures for the test, too: from "
+    "{split.train}, where {other.release} (sha256 `{other.sha256}`) learned from {other.train}. They are "
+    "those of {other.release}, on the {other.test} pictures that its training kept apart (80/20 split, seed "
+    "{split.seed}, near duplicates kept together), with 95 % bootstrap intervals. On {split.validation} "
+    "pictures that neither has learned from, but by which the temperature and the epoch, or how closely the "
+    "last layer fits, were chosen, this file's figures differ from those of {other.release} by: {changes}."
+)
+_TOLD = ("kl", "cosine", "accuracy", "negative_log_likelihood")
+"""What is told of the changes from a checkpoint that stands in; the card itself has them all."""
 _DIFFERS = " This file was trained with other settings than the folds in: {differs}."
 _OF_THE_WAY = (
     "the share of the way from chance to the raters' level; 100 % is as good as the ratings can tell"
@@ -175,6 +185,9 @@ _OF_THE_WAY = (
 
 def how_scored(card: Card) -> str:
     """How the scores were measured, in words."""
+    if (other := card.stand_in) is not None:
+        told = _STOOD_IN.format(split=card.split, other=other, changes=_changes(other))
+        return told + _filters(card.split)
     if (cv := card.cross_validation) is None:
         chosen = _CHOSEN if card.split.validation else _NOTHING_CHOSEN
         return (_HOW_SCORED + chosen).format(split=card.split) + _filters(card.split)
@@ -183,6 +196,11 @@ def how_scored(card: Card) -> str:
     )
     differs = _DIFFERS.format(differs=", ".join(cv.differs)) if cv.differs else ""
     return _HOW_CROSS_VALIDATED.format(trained=trained, cv=cv) + differs + _filters(card.split)
+
+
+def _changes(other: StandIn) -> str:
+    found = [(name, other.changes[name]) for name in _TOLD if name in other.changes]
+    return ", ".join(f"{name} {by.value:+.3f} ({by.low:+.3f} to {by.high:+.3f})" for name, by in found)
 
 
 def _filters(split: Split) -> str:
@@ -223,7 +241,8 @@ def score_table(card: Card) -> tuple[list[str], list[list[str]]]:
     names = [name for name in _REFERENCES if name in card.references]
     way = gap_closed(card.scores, card.references)
     spread = {} if card.cross_validation is None else card.cross_validation.spread
-    heads = ["figure", "left out" if spread else "this checkpoint", "95 % interval"]
+    whose = "left out" if spread else "this checkpoint" if card.stand_in is None else card.stand_in.release
+    heads = ["figure", whose, "95 % interval"]
     heads += [*(["SD over folds"] if spread else []), *names, *(["of the way"] if way else []), "meaning"]
     rows = []
     for figure in _ORDER:

@@ -38,10 +38,10 @@ def halve(checkpoint: Checkpoint, path: Path, rated: AffectiveSet, partition: Pa
         checkpoint: by TorchScript alone, on the device that is to compute.
         path: of the checkpoint.
         rated: the pictures that it learned from.
-        partition: of them; the test pictures tell what changes.
+        partition: of them; the `held_out` ones tell what changes.
 
     Raises:
-        EvaluationError: the pictures are rated for other emotions, or there are no test pictures.
+        EvaluationError: the pictures are rated for other emotions, or there are no held-out ones.
     """
     check_tested(checkpoint, rated, partition)
     halved = _Plainly(in_half(judging(checkpoint), checkpoint.device), checkpoint.device)
@@ -56,11 +56,19 @@ def check_tested(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partiti
     """Make sure that these pictures can tell what changes.
 
     Raises:
-        EvaluationError: they are rated for other emotions, or there are no test pictures.
+        EvaluationError: they are rated for other emotions, or there are no held-out ones.
     """
     check_labels(checkpoint.card.labels, rated)
-    if not len(partition.test):
+    if not len(held_out(partition)):
         raise EvaluationError("training kept no picture apart, so nobody could say what changes")
+
+
+def held_out(partition: Partition) -> NDArray[np.int64]:
+    """The pictures for the test, or for validation where those for the test were learned, too.
+
+    A validation picture has chosen an epoch or a temperature, but both precisions have these.
+    """
+    return partition.test if len(partition.test) else partition.validation
 
 
 def measured(
@@ -68,17 +76,18 @@ def measured(
 ) -> Quantised:
     """What changes when a lower precision predicts, with intervals of the difference."""
     both = (checkpoint, replace(checkpoint, compiled=lower))
-    before, after = (_probabilities(each, rated, partition.test) for each in both)
+    apart = held_out(partition)
+    before, after = (_probabilities(each, rated, apart) for each in both)
     return Quantised(
         sha256=checkpoint.sha256,
-        pictures=len(partition.test),
+        pictures=len(apart),
         changes=measure_changes(
             before,
             after,
-            rated.agreement[partition.test],
+            rated.agreement[apart],
             seed=checkpoint.card.split.seed,
             common=common_labels(rated.agreement),
-            groups=rated.groups[partition.test],
+            groups=rated.groups[apart],
         ),
         answers=probabilities(both[1], probes(checkpoint.card.input_size)).tolist(),
     )

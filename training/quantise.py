@@ -51,12 +51,12 @@ def quantise(
         checkpoint: by TorchScript alone, on the processor.
         path: of the checkpoint.
         rated: the pictures that it learned from.
-        partition: of them. Training pictures set the scales, test pictures tell what changes.
+        partition: of them. Training pictures set the scales, `held_out` ones tell what changes.
         pictures: so many training pictures at most, by the seed of the split.
 
     Raises:
         CheckpointError: the network cannot be computed in integers.
-        EvaluationError: the pictures are rated for other emotions, or there are no test pictures.
+        EvaluationError: the pictures are rated for other emotions, or there are no held-out ones.
     """
     check_tested(checkpoint, rated, partition)
     seed = checkpoint.card.split.seed

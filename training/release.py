@@ -28,6 +28,7 @@ from training.learned import LEARNED, note_of
 from training.metrics import common_labels, measure_with_intervals, reference_levels
 from training.novelty import with_novelty
 from training.run import notes_of, restore
+from training.stand_in import compared, standing_in
 from training.valence import valence_by_emotion
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def describe_split(
     top_classes: int | None,
     test_share: float = TEST_SHARE,
     validation_share: float = VALIDATION_SHARE,
+    with_test: bool = False,
 ) -> Split:
     """What the card must know to divide the same pictures in the same way; None where all are trained on."""
     everything = np.arange(len(rated))
@@ -93,6 +95,7 @@ def describe_split(
         test_share=test_share,
         validation_share=validation_share,
         fingerprint=fingerprint(rated, everything),
+        with_test=with_test,
     )
 
 
@@ -137,6 +140,12 @@ def evaluation(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition
     Raises:
         EvaluationError: there are no test pictures.
     """
+    if (other := checkpoint.card.stand_in) is not None and not len(partition.test):
+        raise EvaluationError(
+            "this checkpoint has learned from the pictures for the test, too; the scores on its card are "
+            f"those of {other.release} (sha256 {other.sha256}): look at that one, or score a set that is new "
+            "to both with --unseen"
+        )
     if not len(partition.test):
         raise EvaluationError(
             "training kept no picture apart to score; score a set that is new to the checkpoint with "
@@ -174,16 +183,19 @@ def release(
     command: str,
     note: str = "",
     crossval: Path | None = None,
+    stand_in: Path | None = None,
 ) -> Card:
     """Export a run's best epoch with its card, in TorchScript and in Markdown.
 
     The temperature is fitted on the validation pictures; the scores are those of an exported file on the
-    test pictures. With a cross-validation both are its own, and so are the thresholds for abstaining.
+    test pictures. With a cross-validation both are its own, and so are the thresholds for abstaining. A run
+    that has learned from the test pictures shows the scores of `stand_in`, a checkpoint that has not.
     `output` is written once, when its card is complete.
 
     Raises:
-        EvaluationError: the pictures are not those of the run, or of the cross-validation; or there are
-            neither test pictures nor a cross-validation.
+        CheckpointError: `stand_in` is no checkpoint.
+        EvaluationError: the pictures are not those of the run, of the cross-validation or of `stand_in`; or
+            there are no test pictures, and nothing else to take the scores from.
         RunError: the folder holds no run, or that of the cross-validation no finished one.
     """
     record = run.complete_record()
@@ -194,8 +206,9 @@ def release(
     validated = None if crossval is None else cross_validate.load(crossval)
     if validated is not None:
         validated.check(record, rated)
-    elif not split.test:
-        raise EvaluationError("this run was trained on every picture: name the cross-validation to score it")
+    elif stand_in is None and not split.test:
+        raise EvaluationError(_UNSCORED_WITH_TEST if split.with_test else _UNSCORED)
+    other = None if stand_in is None else standing_in(stand_in, split, rated)
     seen = record.get("seen", {}) if validated is None else validated.seen
     made_by = [*record["earlier_commands"], record["command"], *(validated.commands if validated else ())]
     card = cards.fill(
@@ -211,7 +224,7 @@ def release(
     card = card.model_copy(update={"valence": valence, "valence_scale": scale})
     network = _judging(run, record, rated, partition)
     if validated is None:
-        card = _measured(network, card, rated, partition)
+        card = _measured(network, card, rated, partition, other)
     else:
         card = card.model_copy(update=validated.for_card(record))
     digest = export.write(network, card, output, notes_of(run.best).get(LEARNED, ""))
@@ -240,8 +253,20 @@ def _judging(run: Run, record: dict[str, Any], rated: AffectiveSet, partition: P
     )
 
 
-def _measured(network: JudgingNetwork, card: Card, rated: AffectiveSet, partition: Partition) -> Card:
-    """The card with what the validation and the test pictures say of the file.
+_UNSCORED = "this run was trained on every picture: name the cross-validation to score it"
+_UNSCORED_WITH_TEST = (
+    "this run has learned from the pictures for the test, too: name a checkpoint that has not, --stand-in"
+)
+
+
+def _measured(
+    network: JudgingNetwork,
+    card: Card,
+    rated: AffectiveSet,
+    partition: Partition,
+    other: Checkpoint | None,
+) -> Card:
+    """The card with what the validation and the test pictures say of the file, or of `other` in its place.
 
     A run without validation pictures keeps the temperature at 1, and never abstains.
     """
@@ -252,6 +277,10 @@ def _measured(network: JudgingNetwork, card: Card, rated: AffectiveSet, partitio
         calibrated = probabilities(held_out.logits, temperature)
         abstain = None if held_out.novelty is None else thresholds(calibrated, held_out.novelty)
         card = card.model_copy(update={"temperature": temperature, "abstain": abstain})
+        if other is not None:
+            scores = {name: getattr(other.card, name) for name in ("scores", "references", "plots")}
+            differs = compared(other, calibrated, rated, partition)
+            return card.model_copy(update={**scores, "stand_in": differs})
     found = evaluation(replace(exported, card=card), rated, partition)
     return card.model_copy(
         update={"scores": found.scores, "references": found.references, "plots": found.plots}

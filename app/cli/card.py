@@ -72,6 +72,14 @@ def _print_facts(card: "Card", sha256: str) -> None:
 def how_scored(card: "Card") -> str:
     """On which pictures, in words."""
     split, folds = card.split, card.cross_validation
+    if (other := card.stand_in) is not None:
+        changed = other.changes["kl"]
+        return (
+            f"not this network, which learned from the pictures for test, too, {split.train:,} in all, but "
+            f"{other.release}, which learned from {other.train:,}, on the {other.test:,} for test; on "
+            f"{split.validation:,} that neither has learned from, its KL lies {changed.value:+.3f} from that "
+            f"one's ({changed.low:+.3f} to {changed.high:+.3f})"
+        )
     if folds is None:
         return (
             f"on {split.test:,} pictures for test; {split.train:,} were for training and "
@@ -105,6 +113,8 @@ def _print_scores(card: "Card") -> None:
     from rich.table import Table
 
     scored_on = "on the test pictures" if card.cross_validation is None else "on pictures left out"
+    if card.stand_in is not None:
+        scored_on = f"{card.stand_in.release} {scored_on}"
     table = Table(scored_on, box=SIMPLE_HEAD)
     table.add_column("score (95 % interval)", no_wrap=True)
     for reference in card.references:

@@ -33,6 +33,7 @@ const LEVELS = {
 
 const words = (name) => name.replaceAll("_", " ");
 const figure = (value) => (typeof value === "number" ? value.toFixed(3) : "");
+const signed = (value) => (value < 0 ? `\u2212${figure(-value)}` : `+${figure(value)}`);
 const many = (count) => count.toLocaleString("en");
 
 function element(tag, text = "", children = []) {
@@ -91,7 +92,16 @@ function valence({ valence: figures, valence_scale: scale }) {
   return `${told.join(", ")}; ${scale}`;
 }
 
-export function tested({ split, cross_validation: folds }) {
+export function tested({ split, cross_validation: folds, stand_in: other }) {
+  if (other) {
+    const { value, low, high } = other.changes.kl;
+    return (
+      `Not measured on this network, which learned from the pictures for the test, too, ${many(split.train)} in all, but on ` +
+      `${other.release}, which learned from ${many(other.train)}, and was scored on the ${many(other.test)} others. With ` +
+      `95\u00a0% intervals. On ${many(split.validation)} pictures that neither has learned from, this one's KL lies ` +
+      `${signed(value)} (${signed(low)} to ${signed(high)}) from that one's.${filtered(split)}`
+    );
+  }
   if (!folds) {
     return (
       `Scored on ${many(split.test)} pictures that training kept apart, with 95\u00a0% intervals. ` +
@@ -124,10 +134,11 @@ function showScores(card) {
     number(`${figure(score.value)} (${figure(score.low)} to ${figure(score.high)})`),
     ...levels.map((level) => number(figure(references[level][name]))),
   ]);
-  at("scores").append(table("The same as a table", ["figure", "this model", ...levels], rows));
+  const whose = card.stand_in?.release ?? "this model";
+  at("scores").append(table("The same as a table", ["figure", whose, ...levels], rows));
   at("levels").append(...pairs(levels.map((level) => [level, LEVELS[level] ?? ""])));
   const better = (name) => MEANING[name]?.[1];
-  at("plots").append(scores(measured, references, { words, better }));
+  at("plots").append(scores(measured, references, { words, better, whose }));
 }
 
 function showData({ data, start_weights: start }) {

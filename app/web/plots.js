@@ -28,8 +28,8 @@ const LEFT = 305; // room for the longest name
 const RIGHT = 675;
 const STEP = 44;
 
-// scores: {figure: {value, low, high}}; references: {level: {figure: value}}; better: figure -> is higher better.
-export function scores(measured, references, { words, better }) {
+// scores: {figure: {value, low, high}}, and whose; references: {level: {figure: value}}; better: figure -> is higher better.
+export function scores(measured, references, { words, better, whose }) {
   const levels = Object.keys(references);
   const figures = Object.keys(measured);
   const rows = figures.flatMap((name, index) =>
@@ -37,13 +37,13 @@ export function scores(measured, references, { words, better }) {
   );
   const said = figures.map((name) => `${words(name)} ${measured[name].value.toFixed(3)}`).join(", ");
   return picture(WIDTH, 40 + figures.length * STEP, `Each figure with its interval: ${said}. The table below has all.`, [
-    ...key(levels),
+    ...key([whose, ...levels]),
     ...rows,
   ]);
 }
 
-function key(levels) {
-  const parts = ["this model", ...levels].flatMap((name, index) => {
+function key(names) {
+  const parts = names.flatMap((name, index) => {
     const x = 10 + index * 115;
     const mark =
       index === 0 ? draw("circle", { class: "point", cx: x, cy: 14, r: 5 }) : SHAPES[(index - 1) % SHAPES.length](x, 14);

@@ -1,4 +1,4 @@
-"""The pictures that are explained: those that the checkpoint was neither trained on nor chosen by."""
+"""The pictures that are explained: those that the checkpoint was not trained on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from app.checkpoint import probabilities
 from app.picture import Picture, decode
 from training.affective_set import split
+from training.lower_precision import held_out as apart
 from training.release import check_split
 from training.sources import SourceOptions, load
 
@@ -43,7 +44,9 @@ class Subject:
 
 
 def held_out(folder: Path, checkpoint: Checkpoint, *, count: int, skip: int, seed: int) -> Iterator[Subject]:
-    """Emotion6's test pictures in an order that the seed decides, from the one after `skip` on.
+    """Emotion6's held-out pictures in an order that the seed decides, from the one after `skip` on.
+
+    They are those for the test, or for validation where the network has learned from those for the test.
 
     Raises:
         training.evaluate.EvaluationError: these are not the pictures that training kept apart.
@@ -51,8 +54,10 @@ def held_out(folder: Path, checkpoint: Checkpoint, *, count: int, skip: int, see
     recorded = checkpoint.card.split
     rated = load("emotion6", folder, SourceOptions())
     partition = split(rated, seed=recorded.seed)
+    if recorded.with_test:
+        partition = partition.with_test()
     check_split(recorded, rated, partition)
-    order = np.random.default_rng(seed).permutation(partition.test)
+    order = np.random.default_rng(seed).permutation(apart(partition))
     for index in order[skip : skip + count]:
         path = rated.pictures[index]
         yield subject(f"{path.parent.name}/{path.name}", path.read_bytes(), checkpoint)

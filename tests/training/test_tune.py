@@ -208,6 +208,8 @@ def test_the_command_line(
     assert made.provenance.endswith("fine-tuned on rated and others")
     assert made.commands[-1].startswith("python -m training tune image_folder")
     assert [source.pictures for source in made.data] == [18, 18]  # of 24 that are not for the test
+    assert main([*words, "--validation-share", "0.25", "--with-test"]) == 0
+    assert [source.pictures for source in load(out).data] == [24, 24]  # of 30, less 6 that choose
     table = tmp_path / "pseudo.csv"
     words = ["pseudo-rate", "image_folder", str(colour_folder), "--rated", "image_folder"]
     words += [str(tmp_path / "rated"), "--teacher", str(out), "--seed", "2", "--output", str(table)]

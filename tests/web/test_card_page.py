@@ -84,18 +84,23 @@ def test_every_figure_that_training_measures_is_explained(browser: Browser) -> N
 
 def test_how_it_was_scored(browser: Browser) -> None:
     split = {"train": 1200, "validation": 0, "test": 0}
+    changed = {"value": -0.0123, "low": -0.02, "high": 0.001}
     folds = {"folds": 5, "repeats": 2, "pictures": 1500, "differs": ["epochs"]}
     told = from_the_card(
         browser,
-        "[card.tested({split: given[0]}), card.tested({split: given[0], cross_validation: given[1]})]",
+        "[card.tested({split: given[0]}), card.tested({split: given[0], cross_validation: given[1]}), "
+        "card.tested({split: given[0], stand_in: given[2]})]",
         {**split, "test": 300, "min_agreement": 0.5, "top_classes": 3},
         folds,
+        {"release": "mine@4", "train": 900, "test": 301, "changes": {"kl": changed}},
     )
     assert isinstance(told, list)
     assert "Scored on 300 pictures" in told[0]
     assert "below 0.5 and those that another emotion than the 3 most common dominates had been" in told[0]
     assert "learned from 1,200 of the 1,500 pictures, but on 10 others" in told[1]
     assert "other settings in: epochs" in told[1]
+    assert "but on mine@4, which learned from 900, and was scored on the 301 others" in told[2]
+    assert "KL lies \u22120.012 (\u22120.020 to +0.001) from that one's. Of all pictures" in told[2]
 
 
 def test_a_card_that_cannot_be_had(browser: Browser) -> None:

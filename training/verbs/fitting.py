@@ -47,6 +47,7 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     verb.add_argument("--rated", nargs=2, metavar=("SOURCE", "PATH"), help="the other set, filtered likewise")
     verb.add_argument("--teacher", required=True, help="a file that `teacher` made")
     options.add_validation_share(verb, none="")
+    options.add_with_test(verb)
     options.add_tune_settings(verb)
     verb.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     verb.set_defaults(verb=_tune)
@@ -81,6 +82,7 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
         "--seed", type=options.at_least(0), default=1, help="of the split of the sets, as in `fit`"
     )
     options.add_validation_share(verb, none="")
+    options.add_with_test(verb)
     options.add_seen_test(verb)
     verb.add_argument("--output", type=Path, required=True, help="a .csv, for the source cap_d")
     verb.set_defaults(verb=_pseudo_rate)
@@ -95,7 +97,9 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     )
     verb.add_argument("--run", type=Path, required=True, help="folder for the run")
     verb.add_argument("--resume", action="store_true", help="go on where the run stands")
-    verb.add_argument(
+    fewer = verb.add_mutually_exclusive_group()
+    options.add_with_test(fewer, "; score with `export --stand-in`")
+    fewer.add_argument(
         "--all-pictures",
         action="store_true",
         help="train on every picture: none for validation or the test; score with crossval",
@@ -204,7 +208,7 @@ def _parts(rated: AffectiveSet, chosen: argparse.Namespace) -> Partition:
     found = split(rated, seed=chosen.seed, validation_share=chosen.validation_share)
     if not len(found.validation):
         raise DataError("the penalty of a last layer is chosen on validation pictures: none cannot be")
-    return found
+    return found.with_test() if chosen.with_test else found
 
 
 def _frequencies(chosen: argparse.Namespace) -> None:
@@ -223,6 +227,7 @@ def _fit_on(device: torch.device, chosen: argparse.Namespace) -> None:
         seed=settings.seed,
         test_share=0.0 if chosen.all_pictures else TEST_SHARE,
         validation_share=0.0 if chosen.all_pictures else chosen.validation_share,
+        with_test=chosen.with_test,
     )
     fit(
         rated,

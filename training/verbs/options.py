@@ -79,6 +79,15 @@ def add_validation_share(
     )
 
 
+def add_with_test(verb: argparse._ActionsContainer, how: str = "") -> None:
+    """Whether the test pictures are learned from, too."""
+    verb.add_argument(
+        "--with-test",
+        action="store_true",
+        help=f"learn from the pictures for the test, too; those for validation still choose{how}",
+    )
+
+
 def _whole_folds(text: str) -> float:
     """A share that can be met; one that is out of range is refused where the pictures are divided."""
     share = float(text)

@@ -95,11 +95,18 @@ def keep(whole: AffectiveSet, min_agreement: float | None, top_classes: int | No
 
 
 def divided(
-    chosen: argparse.Namespace, *, seed: int, test_share: float, validation_share: float
+    chosen: argparse.Namespace,
+    *,
+    seed: int,
+    test_share: float,
+    validation_share: float,
+    with_test: bool = False,
 ) -> tuple[AffectiveSet, Partition, Split]:
     """The filtered pictures in parts, and what makes these parts again."""
     rated = filtered(chosen, chosen.min_agreement, chosen.top_classes)
     partition = split(rated, seed=seed, test_share=test_share, validation_share=validation_share)
+    if with_test:
+        partition = partition.with_test()
     described = describe_split(
         rated,
         partition,
@@ -108,6 +115,7 @@ def divided(
         top_classes=chosen.top_classes,
         test_share=test_share,
         validation_share=validation_share,
+        with_test=with_test,
     )
     return rated, partition, described
 
@@ -116,7 +124,8 @@ def divided_as(recorded: Split, chosen: argparse.Namespace) -> tuple[AffectiveSe
     """The pictures in the parts that were written down."""
     rated = filtered(chosen, recorded.min_agreement, recorded.top_classes)
     shares = {"test_share": recorded.test_share, "validation_share": recorded.validation_share}
-    return rated, split(rated, seed=recorded.seed, **shares)
+    partition = split(rated, seed=recorded.seed, **shares)
+    return rated, partition.with_test() if recorded.with_test else partition
 
 
 def command(chosen: argparse.Namespace, *leave_out: str) -> str:

@@ -36,8 +36,15 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
     verb = verbs.add_parser("export", parents=[pictures], help="make a checkpoint of a run and score it")
     verb.add_argument("--run", type=Path, required=True, help="folder of the run")
     verb.add_argument("--output", type=Path, required=True, help="the checkpoint, name.pt")
-    verb.add_argument(
+    scored = verb.add_mutually_exclusive_group()
+    scored.add_argument(
         "--crossval", type=Path, help="folder of a cross-validation: its temperature and scores are taken"
+    )
+    scored.add_argument(
+        "--stand-in",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="of a run with --with-test: one that has not learned from the test; its scores are taken",
     )
     verb.add_argument("--version", default="1", help="of the checkpoint")
     verb.add_argument("--note", default="", help="what else a reader of the scores should know, for the card")
@@ -100,6 +107,7 @@ def _export(chosen: argparse.Namespace) -> None:
         command=reading.command(chosen),
         note=chosen.note,
         crossval=chosen.crossval,
+        stand_in=chosen.stand_in,
     )
     print_scores(card.scores, card.references)
     if chosen.compile:
