@@ -8,8 +8,10 @@ evaluation exactly as it is served.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,7 @@ MOST_SCANS = 500
 MOST_SCANNED = 2_000_000_000
 """Pixels of all scans together, which is forty scans of fifty megapixels. libjpeg goes through all pixels in
 each scan, for which thirty bytes are enough, and takes up to 0.7 ms for a million."""
-_SCANS = tuple(b"\xff\xda\0" + bytes((6 + 2 * components, components)) for components in range(5))
+_SCAN = re.compile(rb"\xff\xda\0(?:\x06\0|\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 """How a scan begins: its marker, a length, and the number of components, to which the length must fit. A film
 of 20 MB behind the picture has three hundred such markers by chance, and none with the rest."""
 _TAGS = 132
@@ -208,7 +210,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 def _check_scans(data: bytes, width: int, height: int) -> None:
     """Those of a JPEG, counted wherever they may be in the file, so never fewer than libjpeg finds."""
     most = min(MOST_SCANS, MOST_SCANNED // max(1, width * height))
-    if sum(map(data.count, _SCANS)) > most:
+    if sum(1 for _ in islice(_SCAN.finditer(data), most + 1)) > most:
         raise BrokenPicture(f"the JPEG picture of {width} x {height} pixels has more than {most} scans")
 
 
@@ -230,7 +232,13 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         return _on_white(image)
     if image.mode not in {"L", "RGB", "CMYK"}:  # 1-bit, palette, YCbCr
         image = _keep_profile(image, image.convert("RGB"))
-    return _apply_profile(image).convert("RGB")
+    image = _apply_profile(image)
+    return _plain(image) if image.mode == "RGB" else image.convert("RGB")
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The same pixels without the file that they come from: `convert` would copy all of them."""
+    return Image.Image()._new(image.im)  # noqa: SLF001 - there is no public way
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:
