@@ -58,6 +58,9 @@ class Split(_CardPart):
     validation_share: float = Field(default=0.125, description="of the pictures that are not for the test")
     fingerprint: str | None = Field(default=None, description="digest of the names of all pictures")
     with_test: bool = Field(default=False, description="whether the pictures for the test were learned, too")
+    validation_fingerprint: str | None = Field(
+        default=None, description="digest of the names of the validation pictures"
+    )
 
 
 class Spread(_CardPart):
@@ -92,12 +95,13 @@ class CrossValidation(_CardPart):
 class StandIn(_CardPart):
     """The checkpoint whose scores a card shows, because its own has learned from the pictures for the test.
 
-    How far the two differ is measured on the validation pictures, which neither has learned from.
+    How far the two differ is measured on the validation pictures. Neither has learned from them, but they
+    have chosen each one's temperature, and its epoch or how closely its last layer fits.
     """
 
     release: str = Field(description="name@version")
     sha256: str
-    train: int = Field(description="pictures of the set that it has learned from")
+    train: int = Field(description="pictures of the last set that it has learned from")
     test: int = Field(description="pictures that it was scored on")
     changes: dict[str, Score] = Field(
         description="what each figure changes by from it to this checkpoint, on the validation pictures"
@@ -159,7 +163,9 @@ class Card(_CardPart):
     data: tuple[DataSource, ...]
     start_weights: str
     split: Split
-    scores: dict[str, Score]
+    scores: dict[str, Score] = Field(
+        description="of this checkpoint, unless `cross_validation` or `stand_in` says whose"
+    )
     references: dict[str, dict[str, float]] = Field(
         description="what chance, the majority class, the mean distribution and the raters themselves score"
     )

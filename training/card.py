@@ -169,7 +169,8 @@ _HOW_CROSS_VALIDATED = (
 )
 _STOOD_IN = (
     "These are not measurements of this file, which has learned from the pictures for the test, too: from "
-    "{split.train}, where {other.release} (sha256 `{other.sha256}`) learned from {other.train}. They are "
+    "{split.train} of this set, where {other.release} (sha256 `{other.sha256}`) learned from {other.train}. "
+    "They are "
     "those of {other.release}, on the {other.test} pictures that its training kept apart (80/20 split, seed "
     "{split.seed}, near duplicates kept together), with 95 % bootstrap intervals. On {split.validation} "
     "pictures that neither has learned from, but by which the temperature and the epoch, or how closely the "

@@ -96,6 +96,7 @@ def describe_split(
         validation_share=validation_share,
         fingerprint=fingerprint(rated, everything),
         with_test=with_test,
+        validation_fingerprint=fingerprint(rated, validation),
     )
 
 
@@ -109,6 +110,12 @@ def check_split(recorded: Split, rated: AffectiveSet, partition: Partition) -> N
         raise EvaluationError(
             f"the test pictures found here ({len(partition.test)}) are not those that training kept apart "
             f"({recorded.test}): scoring them would count pictures that were learned"
+        )
+    recorded_apart = recorded.validation_fingerprint
+    if recorded_apart is not None and recorded_apart not in fingerprints(rated, partition.validation):
+        raise EvaluationError(
+            f"the validation pictures found here ({len(partition.validation)}) are not those that training "
+            f"kept apart ({recorded.validation}): some that were learned would be taken for new"
         )
     everything = np.arange(len(rated))
     if recorded.fingerprint is not None and recorded.fingerprint not in fingerprints(rated, everything):
@@ -208,7 +215,7 @@ def release(
         validated.check(record, rated)
     elif stand_in is None and not split.test:
         raise EvaluationError(_UNSCORED_WITH_TEST if split.with_test else _UNSCORED)
-    other = None if stand_in is None else standing_in(stand_in, split, rated)
+    other = None if stand_in is None else _substitute(stand_in, output, split, rated, record)
     seen = record.get("seen", {}) if validated is None else validated.seen
     made_by = [*record["earlier_commands"], record["command"], *(validated.commands if validated else ())]
     card = cards.fill(
@@ -217,7 +224,7 @@ def release(
         version=version,
         split=split,
         command="\n".join([*made_by, command]),
-        note=" ".join(filter(None, (note_of(seen), note))),
+        note=" ".join(filter(None, (note_of(seen), _note_of(other), note))),
     )
     valence = valence_by_emotion(rated, partition.train)
     scale = None if valence is None else rated.valence_scale
@@ -230,6 +237,27 @@ def release(
     digest = export.write(network, card, output, notes_of(run.best).get(LEARNED, ""))
     output.with_suffix(".md").write_text(cards.to_markdown(card, digest), "utf-8")
     return card
+
+
+def _substitute(
+    path: Path, output: Path, split: Split, rated: AffectiveSet, record: Mapping[str, Any]
+) -> Checkpoint:
+    """`standing_in`, unless the run has seen what the two are compared on, or would replace it."""
+    if path.resolve() == output.resolve():
+        raise EvaluationError(f"{output} would replace the checkpoint whose scores it shows: keep both")
+    if record.get("seen", {}).get("validation", 0):
+        raise EvaluationError(
+            "the start weights or a teacher of this run have learned from validation pictures, on which it "
+            "would be compared with the checkpoint that stands in"
+        )
+    return standing_in(path, split, rated)
+
+
+def _note_of(other: Checkpoint | None) -> str:
+    """What the card of the checkpoint that stands in says of its scores."""
+    if other is None or not other.card.note:
+        return ""
+    return f"Of {other.card.release}, whose scores these are: {other.card.note}"
 
 
 def _judging(run: Run, record: dict[str, Any], rated: AffectiveSet, partition: Partition) -> JudgingNetwork:

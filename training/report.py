@@ -103,11 +103,12 @@ def of_run(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition, ru
     if not _made_of(checkpoint.card, run.complete_record()):
         raise EvaluationError(f"this checkpoint's card does not say that it was made of the run {run.folder}")
     logs = {"": run.epochs()}
+    predicted = evaluation(checkpoint, rated, partition).predicted
     return Findings(
         checkpoint.card,
         checkpoint.sha256,
         rated.subset(partition.test),
-        evaluation(checkpoint, rated, partition).predicted,
+        predicted,
         rated.frequencies(),
         logs,
     )

@@ -33,6 +33,8 @@ class RunError(Exception):
 
 
 _LATER = {"ratings", "seen"}
+_WITH_TEST = "with_test"
+"""Of the older runs none has learned from the pictures for the test."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Run:
             found = self.record()
             # The command line also says what changes nothing: the device, the workers, the order of options.
             # What older runs have not written down cannot be compared.
+            wanted["split"] = _as_written(wanted.get("split"), found.get("split"))
             compared = (wanted.keys() | found) - {"command"} - (_LATER - found.keys())
             if changed := sorted(key for key in compared if wanted.get(key) != found.get(key)):
                 raise RunError(f"{self.folder} was begun with other settings: {', '.join(changed)}")
@@ -122,6 +125,13 @@ class Run:
             writer.writeheader()
             writer.writerows([*rows, row])
         partial.replace(path)
+
+
+def _as_written(split: Any, found: Any) -> Any:  # noqa: ANN401 - a part of a JSON file
+    """How pictures were divided, less what an older run has not written down."""
+    if not isinstance(split, dict) or not isinstance(found, dict):
+        return split
+    return {key: value for key, value in split.items() if key in found or (key == _WITH_TEST and value)}
 
 
 def save(

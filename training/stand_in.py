@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from app.card import StandIn
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from training.affective_set import AffectiveSet, Partition
     from training.metrics import Floats
 
+_log = logging.getLogger(__name__)
 _SAME = {"seed", "min_agreement", "top_classes", "test_share", "validation_share"}
 """What divides the same pictures into the same parts."""
 
@@ -41,19 +44,26 @@ def standing_in(path: Path, own: Split, rated: AffectiveSet) -> Checkpoint:
     other = load(path, torch.device("cpu"))
     check_labels(other.card.labels, rated)
     its = other.card.split
+    everything = np.arange(len(rated))
     apart = split(rated, seed=own.seed, test_share=own.test_share, validation_share=own.validation_share)
     if not own.with_test:
         raise EvaluationError("this run has test pictures of its own: no other checkpoint stands in for it")
     if (
         its.model_dump(include=_SAME) != own.model_dump(include=_SAME)
         or its.test_fingerprint not in fingerprints(rated, apart.test)
+        or its.fingerprint not in {None, *fingerprints(rated, everything)}
         or not its.test
     ):
         raise EvaluationError(f"{path} was not scored on the pictures that were for the test here")
     if other.card.cross_validation is not None or other.card.stand_in is not None:
         raise EvaluationError(f"the scores on the card of {path} are not its own")
-    if known := in_checkpoint(path) & digests_of(rated, apart.test):
-        raise EvaluationError(f"{path} has learned from {len(known)} of the pictures for the test itself")
+    learned = in_checkpoint(path)
+    if known := learned & digests_of(rated, [*apart.test, *apart.validation]):
+        raise EvaluationError(
+            f"{path} has itself learned from {len(known)} of the pictures for the test or the validation"
+        )
+    if not learned:
+        _log.warning("%s does not say from which pictures it has learned: its card's word is taken", path)
     if not len(apart.validation):
         raise EvaluationError("the two are compared on validation pictures, of which training kept none")
     return other

@@ -73,12 +73,13 @@ def how_scored(card: "Card") -> str:
     """On which pictures, in words."""
     split, folds = card.split, card.cross_validation
     if (other := card.stand_in) is not None:
-        changed = other.changes["kl"]
+        by = other.changes["kl"]
         return (
-            f"not this network, which learned from the pictures for test, too, {split.train:,} in all, but "
-            f"{other.release}, which learned from {other.train:,}, on the {other.test:,} for test; on "
-            f"{split.validation:,} that neither has learned from, its KL lies {changed.value:+.3f} from that "
-            f"one's ({changed.low:+.3f} to {changed.high:+.3f})"
+            f"not this network, which learned from the pictures for test, too, {split.train:,} of this set, "
+            f"but {other.release}, which learned from {other.train:,} of it, on the {other.test:,} for test; "
+            f"on {split.validation:,} that neither has learned from, but that chose each one's temperature, "
+            f"this network's KL, which is better when lower, differs from that one's by {by.value:+.3f} "
+            f"({by.low:+.3f} to {by.high:+.3f})"
         )
     if folds is None:
         return (

@@ -79,6 +79,10 @@ function show({ card, sha256, devices }) {
   const versions = Object.entries(card.versions).map(([name, version]) => `${name} ${version}`);
   at("versions").textContent = `Made with ${versions.join(", ")}; seed ${card.seed}.`;
   showPlots(card.plots);
+  for (const place of document.querySelectorAll(".whose")) {
+    place.textContent = card.stand_in ? `Of ${card.stand_in.release}, as all figures on this page.` : "";
+    place.hidden = !card.stand_in;
+  }
 }
 
 function abstains({ abstain: at }) {
@@ -96,10 +100,11 @@ export function tested({ split, cross_validation: folds, stand_in: other }) {
   if (other) {
     const { value, low, high } = other.changes.kl;
     return (
-      `Not measured on this network, which learned from the pictures for the test, too, ${many(split.train)} in all, but on ` +
-      `${other.release}, which learned from ${many(other.train)}, and was scored on the ${many(other.test)} others. With ` +
-      `95\u00a0% intervals. On ${many(split.validation)} pictures that neither has learned from, this one's KL lies ` +
-      `${signed(value)} (${signed(low)} to ${signed(high)}) from that one's.${filtered(split)}`
+      `Not measured on this network, which learned from the pictures for the test, too, ${many(split.train)} of this set, ` +
+      `but on ${other.release}, which learned from ${many(other.train)} of it, and was scored on the ${many(other.test)} for ` +
+      `the test. With 95\u00a0% intervals. On ${many(split.validation)} pictures that neither has learned from, but that ` +
+      `chose each one's temperature, this network's KL, which is better when lower, differs from that one's by ` +
+      `${signed(value)} (${signed(low)} to ${signed(high)}).${filtered(split)}`
     );
   }
   if (!folds) {

@@ -43,8 +43,10 @@ export function scores(measured, references, { words, better, whose }) {
 }
 
 function key(names) {
+  let next = 10;
   const parts = names.flatMap((name, index) => {
-    const x = 10 + index * 115;
+    const x = next;
+    next += Math.max(115, 30 + 8 * name.length);
     const mark =
       index === 0 ? draw("circle", { class: "point", cx: x, cy: 14, r: 5 }) : SHAPES[(index - 1) % SHAPES.length](x, 14);
     return [mark, draw("text", { x: x + 12, y: 18 }, name)];

@@ -53,7 +53,12 @@ def held_out(folder: Path, checkpoint: Checkpoint, *, count: int, skip: int, see
     """
     recorded = checkpoint.card.split
     rated = load("emotion6", folder, SourceOptions())
-    partition = split(rated, seed=recorded.seed)
+    partition = split(
+        rated,
+        seed=recorded.seed,
+        test_share=recorded.test_share,
+        validation_share=recorded.validation_share,
+    )
     if recorded.with_test:
         partition = partition.with_test()
     check_split(recorded, rated, partition)

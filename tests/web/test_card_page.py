@@ -99,8 +99,8 @@ def test_how_it_was_scored(browser: Browser) -> None:
     assert "below 0.5 and those that another emotion than the 3 most common dominates had been" in told[0]
     assert "learned from 1,200 of the 1,500 pictures, but on 10 others" in told[1]
     assert "other settings in: epochs" in told[1]
-    assert "but on mine@4, which learned from 900, and was scored on the 301 others" in told[2]
-    assert "KL lies \u22120.012 (\u22120.020 to +0.001) from that one's. Of all pictures" in told[2]
+    assert "but on mine@4, which learned from 900 of it, and was scored on the 301 for the test" in told[2]
+    assert "differs from that one's by \u22120.012 (\u22120.020 to +0.001). Of all pictures" in told[2]
 
 
 def test_a_card_that_cannot_be_had(browser: Browser) -> None:

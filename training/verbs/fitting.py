@@ -229,6 +229,10 @@ def _fit_on(device: torch.device, chosen: argparse.Namespace) -> None:
         validation_share=0.0 if chosen.all_pictures else chosen.validation_share,
         with_test=chosen.with_test,
     )
+    if chosen.with_test and not len(partition.validation):
+        raise DataError(
+            "with no pictures to choose by, either, nothing is kept apart: that is --all-pictures"
+        )
     fit(
         rated,
         partition,

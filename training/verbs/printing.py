@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from training.card import how_scored
 from training.metrics import gap_closed
 from training.study import cells_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from app.card import Confusion, Quantised
+    from app.card import Card, Confusion, Quantised, Score
     from training.release import References, Scores
     from training.study import Row
 
@@ -43,11 +44,24 @@ def print_scores(scores: Scores, references: References) -> None:
 
 def print_changes(quantised: Quantised, precision: str) -> None:
     """By how much a lower precision changes each figure."""
+    _print_changes(quantised.changes)
+    OUT.print(
+        f"on {quantised.pictures} held-out pictures, in {precision} less in single precision", style="dim"
+    )
+
+
+def print_stand_in(card: Card) -> None:
+    """Whose the scores are, and how far the checkpoint differs; nothing where they are its own."""
+    if card.stand_in is not None:
+        OUT.print(how_scored(card))
+        _print_changes(card.stand_in.changes)
+
+
+def _print_changes(changes: Mapping[str, Score]) -> None:
     table = Table(Column("figure", no_wrap=True), "change", Column("95 % interval", no_wrap=True))
-    for name, change in quantised.changes.items():
+    for name, change in changes.items():
         table.add_row(name, f"{change.value:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}")
     OUT.print(table)
-    OUT.print(f"on {quantised.pictures} test pictures, in {precision} less in single precision", style="dim")
 
 
 def print_confusion(confusion: Confusion) -> None:

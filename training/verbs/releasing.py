@@ -21,7 +21,7 @@ from training.release import check_split, evaluation, release
 from training.run import Run
 from training.sources import SourceOptions
 from training.verbs import options, reading
-from training.verbs.printing import OUT, print_changes, print_confusion, print_scores
+from training.verbs.printing import OUT, print_changes, print_confusion, print_scores, print_stand_in
 
 if TYPE_CHECKING:
     import argparse
@@ -110,6 +110,7 @@ def _export(chosen: argparse.Namespace) -> None:
         stand_in=chosen.stand_in,
     )
     print_scores(card.scores, card.references)
+    print_stand_in(card)
     if chosen.compile:
         _compile_file(chosen.output)
 
