@@ -107,6 +107,8 @@ def _session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ALONE
     options.intra_op_num_threads = threads
+    if threads > 1:  # its threads wait actively within a run, not between two: others want the processors
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if cpus is not None and threads > 1:
         each = ",".join(str(cpu + 1) for cpu in sorted(cpus))  # it counts them from one
         options.add_session_config_entry(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import (
     Image,
     ImageCms,
+    ImageFile,
     JpegImagePlugin,
     MpoImagePlugin,
     PngImagePlugin,
@@ -183,9 +184,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
             _check_scans(data, image.width, image.height)
         try:
             stored = image.size
-            if side is not None:
-                image.draft(None, (_GAP * side, _GAP * side))
-            image.load()
+            _load(image, len(data), side)
             turn = _turn(image)
             rgb = _to_srgb(image if turn is None else image.transpose(turn))
             rgb.info = {}  # else a heat map drawn on it would carry the camera's profile and place
@@ -195,6 +194,15 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
             raise
         except Exception as error:
             raise BrokenPicture(f"the {file_format} picture is truncated or damaged: {error}") from error
+
+
+def _load(image: ImageFile.ImageFile, size: int, side: int | None) -> None:
+    """Decode the pixels of a file of so many bytes; a JPEG is read in one piece, not in a hundred."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        image.decodermaxblock = max(image.decodermaxblock, size)
+        if side is not None:
+            image.draft(None, (_GAP * side, _GAP * side))
+    image.load()
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

@@ -57,7 +57,10 @@ def make_service(settings: Settings, model: Model, devices: Sequence[Device], me
         hang_seconds=settings.hang_seconds,
     )
     explanations = settings.max_explanations + sum(limits.running_on(device.torch) for device in devices)
-    engine = Engine(devices, limits, metrics)
+    decoding = Workers(
+        "decode", threads=settings.decode_threads, most=settings.max_predictions + explanations
+    )
+    engine = Engine(devices, limits, metrics, beside=lambda: decoding.busy_seconds)
     metrics.watch("ready", "1 when requests are taken", lambda: engine.ready)
     for device in devices:
         if device.torch.type == "cuda":
@@ -73,9 +76,7 @@ def make_service(settings: Settings, model: Model, devices: Sequence[Device], me
         engine,
         metrics,
         uploads=UploadMemory(settings.upload_memory_bytes),
-        decoding=Workers(
-            "decode", threads=settings.decode_threads, most=settings.max_predictions + explanations
-        ),
+        decoding=decoding,
         keys=keys,
         buckets=Buckets(rate, settings.rate_burst) if rate is not None else None,
         drawing=Workers("draw", threads=1, most=explanations),

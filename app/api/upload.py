@@ -201,8 +201,9 @@ async def _read_many(request: Request, stream: AsyncGenerator[bytes], *, most: i
             raise MissingFile(f"the form has no file in the field `{FIELD}`{without}")
         read = []
         for picture in pictures:
-            read.append(await picture.read())
-            await picture.close()  # else the form has it once more
+            held = picture.file
+            read.append(held.getvalue() if isinstance(held, _Held) else await picture.read())
+            await picture.close()
         return read
     finally:
         await form.close()
@@ -219,6 +220,12 @@ def _boundary_alone(request: Request) -> Headers:
         raise BadMultipart("the multipart form cannot be read: its content type has no boundary")
     boundary = parameters[b"boundary"].decode("latin-1").replace("\\", "\\\\").replace('"', '\\"')
     return Headers({"content-type": f'multipart/form-data; boundary="{boundary}"'})
+
+
+class _Held(io.BytesIO):
+    """A file of a form, which gives its bytes without copying them."""
+
+    _rolled = False  # by this name Starlette asks a file whether it is on the disk
 
 
 class _PictureParser(MultiPartParser):
@@ -242,6 +249,13 @@ class _PictureParser(MultiPartParser):
             yield chunk
         if not self._ended:  # raised from the stream, so that the parser closes the half-read file
             raise MultiPartException("it ends before its last boundary")
+
+    def on_headers_finished(self) -> None:
+        """A part begins."""
+        super().on_headers_finished()
+        if (file := self._current_part.file) is not None:
+            file.file.close()
+            file.file = _Held()
 
     def on_part_end(self) -> None:
         super().on_part_end()

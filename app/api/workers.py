@@ -6,16 +6,20 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from app.api.refusals import Busy
 from app.engine import DeadlinePassed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
 T = TypeVar("T")
+
+_MEMORY = 0.2
+"""Weight of the newest piece of work in the running mean of the time that one takes."""
 
 
 class Workers:
@@ -28,8 +32,14 @@ class Workers:
     def __init__(self, name: str, *, threads: int, most: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._most = most
-        self._count = 0
+        self._count = self._running = 0
+        self._usual = 0.0
         self._lock = threading.Lock()  # work ends in a pool thread, but is counted in the event loop's
+
+    @property
+    def busy_seconds(self) -> float:
+        """What a piece of work takes as a rule, while one runs; otherwise 0."""
+        return self._usual if self._running else 0.0
 
     async def run(self, work: Callable[[], T], *, deadline: float) -> T:
         """The result of the work.
@@ -48,7 +58,8 @@ class Workers:
         def unless_late() -> T:
             if time.monotonic() > deadline:
                 raise DeadlinePassed("the deadline passed before the picture was looked at")
-            return left.pop()()
+            with self._timed():
+                return left.pop()()
 
         with self._lock:
             if self._count >= self._most:
@@ -68,6 +79,19 @@ class Workers:
         finally:
             if job.cancel():  # or was it already
                 left.clear()
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.monotonic()
+        with self._lock:
+            self._running += 1
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - began
+            with self._lock:
+                self._running -= 1
+                self._usual += _MEMORY * (seconds - self._usual)
 
     def close(self) -> None:
         """Drop what has not begun and wait for what has."""

@@ -52,6 +52,7 @@ class Engine:
         limits: what bounds it.
         metrics: where it counts.
         clock: monotonic, in seconds; deadlines are by it.
+        beside: seconds that decoding, where it goes on now, takes a processor; else 0.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class Engine:
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
+        beside: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._limits = limits
         self._metrics = metrics
         running = sum(limits.running_on(device.torch) for device in devices)
-        self._lines = Lines(limits, running, metrics, clock=clock)
+        self._lines = Lines(limits, running, metrics, clock=clock, beside=beside)
         self._posts = [post for index, device in enumerate(devices) for post in _posts(index, device)]
         self._workers = [self._new_worker(number) for number in range(len(self._posts))]
         self._restarts = [0] * len(self._posts)

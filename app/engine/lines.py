@@ -23,6 +23,8 @@ J = TypeVar("J", bound="Job[Any]")
 _CLOSED = "the engine takes no requests now"
 _MEMORY = 0.2
 """Weight of the newest batch in the running mean of the time that one request takes."""
+_LONG = 0.5
+"""Of a prediction's time: a decode that takes less is over before it matters who has which processor."""
 _MARGIN = 0.8
 """Share of the time until the deadline that the expected wait may fill: it is only an estimate."""
 
@@ -40,6 +42,7 @@ class Lines:
         running: dreams that the devices carry through at once, all together.
         metrics: where waiting is counted.
         clock: monotonic, in seconds; a test gives its own.
+        beside: seconds that other work, which goes on now beside the devices, takes a processor; else 0.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class Lines:
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
+        beside: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.clock = clock
+        self._beside = beside
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
         self._shared = threading.Condition(lock)
@@ -140,6 +145,11 @@ class Lines:
     def length(self) -> int:
         """Predictions that wait."""
         return len(self._predictions)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether other work has a processor for about as long as a prediction takes."""
+        return self._beside() > _LONG * self._seconds[Kind.PREDICTION]
 
     @property
     def finished(self) -> bool:

@@ -216,7 +216,8 @@ class Worker:
         if first is None or not self._floor.has_room:
             return None
         copy = first.model.copies[self.index]
-        few = self._floor.empty and self._lines.length < self._floor.streams
+        alone = self._floor.empty and self._lines.length < self._floor.streams
+        few = alone and not self._lines.crowded
         whole = copy.stream is None or (few and self._floor.leader is not None)
         if whole and not (self.leads and self._floor.empty):
             return None

@@ -37,6 +37,18 @@ async def test_results_and_errors_come_back(workers: Workers) -> None:
         await workers.run(lambda: 1 // 0, deadline=soon())
 
 
+async def test_how_long_it_is_busy(workers: Workers) -> None:
+    seen: list[float] = []
+    for _ in range(20):
+        await workers.run(lambda: time.sleep(0.02), deadline=soon())
+    assert workers.busy_seconds == 0
+    await workers.run(lambda: seen.append(workers.busy_seconds), deadline=soon())
+    assert seen[0] > 0.015
+    with pytest.raises(ZeroDivisionError):
+        await workers.run(lambda: 1 // 0, deadline=soon())
+    assert workers.busy_seconds == 0
+
+
 async def test_the_line_is_short(workers: Workers) -> None:
     release = threading.Event()
     taken = [asyncio.create_task(workers.run(release.wait, deadline=soon())) for _ in range(2)]

@@ -59,6 +59,17 @@ def test_a_picture_alone_takes_the_whole_device(two: Two) -> None:
     assert two.sizes() == ([1], [])
 
 
+def test_a_picture_alone_leaves_a_processor_to_a_long_decode(two: Two) -> None:
+    usual = two.lines._seconds[Kind.PREDICTION]
+    for beside, expected in ((0.9 * usual, ([], [1])), (0.1 * usual, ([1], [1])), (0.0, ([1, 1], [1]))):
+        two.beside = beside
+        job = two.predict(RED)
+        two.turns(1)
+        assert job.answer.done()
+        assert two.sizes() == expected
+        two.lines._seconds[Kind.PREDICTION] = usual
+
+
 def test_pictures_that_wait_together_are_shared_out(two: Two) -> None:
     jobs = [two.predict() for _ in range(6)]
     two.lines._idle = 1  # as the other one is when its thread waits
