@@ -45,13 +45,13 @@ _CARD: dict[str, Any] = {
     "command": "python -m training fit cap_d ratings.csv --run runs/mine --terms ours",
     "limits": "not for decisions about people",
     "valence": {
-        "anger": 3.19,
-        "disgust": 1.37,
-        "fear": 2.38,
-        "joy": 7.95,
-        "sadness": 2.97,
-        "surprise": 7.40,
-        "neutral": 5.76,
+        "anger": 2.88,
+        "disgust": 1.43,
+        "fear": 2.40,
+        "joy": 8.00,
+        "sadness": 2.98,
+        "surprise": 7.37,
+        "neutral": 5.77,
     },
     "valence_scale": "mean rating from 1 (very unpleasant) to 9 (very pleasant), with 5 between them",
     "abstain": {"entropy": 1.861, "novelty": 1.232, "share": 0.02},
@@ -72,7 +72,7 @@ _FLAT = PREDICTION | {
     "entropy": 1.9405,
     "abstained": True,
     "abstained_because": "flat",
-    "valence": 4.4942,
+    "valence": 4.4675,
 }
 _OF_A_BATCH = {name: value for name, value in PREDICTION.items() if name not in {"model", "request_id"}}
 _FAILED: dict[str, Any] = dict.fromkeys(_OF_A_BATCH)

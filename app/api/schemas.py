@@ -27,7 +27,7 @@ PREDICTION: dict[str, Any] = {
     "novelty": 0.84,
     "abstained": False,
     "abstained_because": None,
-    "valence": 6.7673,
+    "valence": 6.7926,
     "model": {"name": "emotion6", "version": "4", "sha256": _SHA256},
     "image": {"width": 1280, "height": 853, "format": "JPEG"},
     "request_id": REQUEST_ID,
