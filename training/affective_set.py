@@ -199,6 +199,11 @@ class Partition:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """The pictures for the test, or those for validation where none are for the test."""
+        return self.test if len(self.test) else self.validation
+
     def with_test(self) -> Partition:
         """The pictures for the test are trained on, too; those that choose still are not."""
         return replace(self, train=np.union1d(self.train, self.test), test=self.test[:0])
@@ -213,6 +218,7 @@ def split(
     seed: int,
     test_share: float = TEST_SHARE,
     validation_share: float = VALIDATION_SHARE,
+    with_test: bool = False,
 ) -> Partition:
     """Divide the pictures so that each part has the same mix of dominant emotions and no group is cut.
 
@@ -226,13 +232,15 @@ def split(
         seed: of the shuffle.
         test_share: of all pictures, at most 0.5; with 0 there is no such part.
         validation_share: of the pictures that are not for the test, likewise.
+        with_test: train on the pictures for the test, too.
 
     Raises:
         DataError: a share is out of range, or there are too few pictures or groups for it.
     """
     everything = np.arange(len(affective_set))
     test = _one_fold(affective_set, everything, share=test_share, seed=seed)
-    return _with_validation(affective_set, test, share=validation_share, seed=seed)
+    found = _with_validation(affective_set, test, share=validation_share, seed=seed)
+    return found.with_test() if with_test else found
 
 
 def cross_validation(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from training.head import channels_last
+from training.metrics import common_labels, measure_changes
 from training.pictures import RatedPictures, batches
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from app.card import Score
     from app.checkpoint import Checkpoint
     from training.affective_set import AffectiveSet
     from training.metrics import Floats
@@ -86,6 +88,20 @@ def check_labels(known: Sequence[str], rated: AffectiveSet) -> None:
 def probabilities(logits: Floats, temperature: float) -> Floats:
     """Softmax of logits ``[N, K]`` at a temperature."""
     return np.asarray(torch.softmax(torch.from_numpy(logits) / temperature, dim=1))
+
+
+def changes_of(
+    before: Floats, after: Floats, rated: AffectiveSet, indices: NDArray[np.int64], *, seed: int
+) -> dict[str, Score]:
+    """`training.metrics.measure_changes` between two predictions ``[N, K]`` of some pictures of a set."""
+    return measure_changes(
+        before,
+        after,
+        rated.agreement[indices],
+        seed=seed,
+        common=common_labels(rated.agreement),
+        groups=rated.groups[indices],
+    )
 
 
 def names_of(rated: AffectiveSet) -> list[str]:

@@ -13,8 +13,7 @@ from app.checkpoint import judging, probabilities
 from app.halved import HALF_SUFFIX, in_half
 from app.loading import probes
 from training.checksums import list_digest
-from training.evaluate import BATCH, EvaluationError, check_labels
-from training.metrics import common_labels, measure_changes
+from training.evaluate import BATCH, EvaluationError, changes_of, check_labels
 from training.pictures import RatedPictures, batches
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def halve(checkpoint: Checkpoint, path: Path, rated: AffectiveSet, partition: Pa
         checkpoint: by TorchScript alone, on the device that is to compute.
         path: of the checkpoint.
         rated: the pictures that it learned from.
-        partition: of them; the `held_out` ones tell what changes.
+        partition: of them; the held-out ones tell what changes.
 
     Raises:
         EvaluationError: the pictures are rated for other emotions, or there are no held-out ones.
@@ -59,36 +58,24 @@ def check_tested(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partiti
         EvaluationError: they are rated for other emotions, or there are no held-out ones.
     """
     check_labels(checkpoint.card.labels, rated)
-    if not len(held_out(partition)):
+    if not len(partition.held_out):
         raise EvaluationError("training kept no picture apart, so nobody could say what changes")
-
-
-def held_out(partition: Partition) -> NDArray[np.int64]:
-    """The pictures for the test, or for validation where those for the test were learned, too.
-
-    A validation picture has chosen an epoch or a temperature, but both precisions have these.
-    """
-    return partition.test if len(partition.test) else partition.validation
 
 
 def measured(
     checkpoint: Checkpoint, lower: Computing, rated: AffectiveSet, partition: Partition
 ) -> Quantised:
-    """What changes when a lower precision predicts, with intervals of the difference."""
+    """What changes when a lower precision predicts, with intervals of the difference.
+
+    Validation pictures will do: they have chosen an epoch or a temperature, but both precisions have these.
+    """
     both = (checkpoint, replace(checkpoint, compiled=lower))
-    apart = held_out(partition)
+    apart = partition.held_out
     before, after = (_probabilities(each, rated, apart) for each in both)
     return Quantised(
         sha256=checkpoint.sha256,
         pictures=len(apart),
-        changes=measure_changes(
-            before,
-            after,
-            rated.agreement[apart],
-            seed=checkpoint.card.split.seed,
-            common=common_labels(rated.agreement),
-            groups=rated.groups[apart],
-        ),
+        changes=changes_of(before, after, rated, apart, seed=checkpoint.card.split.seed),
         answers=probabilities(both[1], probes(checkpoint.card.input_size)).tolist(),
     )
 

@@ -51,7 +51,7 @@ def quantise(
         checkpoint: by TorchScript alone, on the processor.
         path: of the checkpoint.
         rated: the pictures that it learned from.
-        partition: of them. Training pictures set the scales, `held_out` ones tell what changes.
+        partition: of them. Training pictures set the scales, held-out ones tell what changes.
         pictures: so many training pictures at most, by the seed of the split.
 
     Raises:

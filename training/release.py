@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from app.card import Split
 from training import card as cards
 from training import cross_validate, export
 from training.abstain import thresholds
-from training.affective_set import TEST_SHARE, VALIDATION_SHARE
 from training.calibrate import fit_temperature
+from training.division import check_split
 from training.evaluate import (
     EvaluationError,
     check_labels,
-    fingerprint,
-    fingerprints,
     outputs_of,
     probabilities,
     ratings,
@@ -46,6 +43,11 @@ if TYPE_CHECKING:
 Scores = dict[str, "Score"]
 References = dict[str, dict[str, float]]
 
+_UNSCORED = "this run was trained on every picture: name the cross-validation to score it"
+_UNSCORED_WITH_TEST = (
+    "this run has learned from the pictures for the test, too: name a checkpoint that has not, --stand-in"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -64,62 +66,6 @@ class Evaluation:
     plots: CardPlots
     predicted: Floats
     rated: Floats
-
-
-def describe_split(
-    rated: AffectiveSet,
-    partition: Partition | None,
-    *,
-    seed: int,
-    min_agreement: float | None,
-    top_classes: int | None,
-    test_share: float = TEST_SHARE,
-    validation_share: float = VALIDATION_SHARE,
-    with_test: bool = False,
-) -> Split:
-    """What the card must know to divide the same pictures in the same way; None where all are trained on."""
-    everything = np.arange(len(rated))
-    train, validation, test = (
-        (everything, everything[:0], everything[:0])
-        if partition is None
-        else (partition.train, partition.validation, partition.test)
-    )
-    return Split(
-        train=len(train),
-        validation=len(validation),
-        test=len(test),
-        seed=seed,
-        min_agreement=min_agreement,
-        top_classes=top_classes,
-        test_fingerprint=fingerprint(rated, test),
-        test_share=test_share,
-        validation_share=validation_share,
-        fingerprint=fingerprint(rated, everything),
-        with_test=with_test,
-        validation_fingerprint=fingerprint(rated, validation),
-    )
-
-
-def check_split(recorded: Split, rated: AffectiveSet, partition: Partition) -> None:
-    """Make sure that no picture that was trained on is scored.
-
-    Raises:
-        EvaluationError: these pictures do not divide into the parts that were recorded.
-    """
-    if recorded.test_fingerprint not in fingerprints(rated, partition.test):
-        raise EvaluationError(
-            f"the test pictures found here ({len(partition.test)}) are not those that training kept apart "
-            f"({recorded.test}): scoring them would count pictures that were learned"
-        )
-    recorded_apart = recorded.validation_fingerprint
-    if recorded_apart is not None and recorded_apart not in fingerprints(rated, partition.validation):
-        raise EvaluationError(
-            f"the validation pictures found here ({len(partition.validation)}) are not those that training "
-            f"kept apart ({recorded.validation}): some that were learned would be taken for new"
-        )
-    everything = np.arange(len(rated))
-    if recorded.fingerprint is not None and recorded.fingerprint not in fingerprints(rated, everything):
-        raise EvaluationError(f"these {len(rated)} pictures are not all those that were divided for training")
 
 
 def _check_learned(record: Mapping[str, Any], rated: AffectiveSet, partition: Partition) -> None:
@@ -147,17 +93,8 @@ def evaluation(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition
     Raises:
         EvaluationError: there are no test pictures.
     """
-    if (other := checkpoint.card.stand_in) is not None and not len(partition.test):
-        raise EvaluationError(
-            "this checkpoint has learned from the pictures for the test, too; the scores on its card are "
-            f"those of {other.release} (sha256 {other.sha256}): look at that one, or score a set that is new "
-            "to both with --unseen"
-        )
     if not len(partition.test):
-        raise EvaluationError(
-            "training kept no picture apart to score; score a set that is new to the checkpoint with "
-            "--unseen, or train with a test part"
-        )
+        raise EvaluationError(_untested(checkpoint.card))
     test = partition.test
     outputs = outputs_of(checkpoint, rated, test)
     predicted = probabilities(outputs.logits, checkpoint.card.temperature)
@@ -171,6 +108,20 @@ def evaluation(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition
         cards.plots_of(predicted, truth, rated.labels),
         predicted,
         truth,
+    )
+
+
+def _untested(card: Card) -> str:
+    """Why there are no test pictures, and what to do."""
+    if (other := card.stand_in) is None:
+        return (
+            "training kept no picture apart to score; score a set that is new to the checkpoint with "
+            "--unseen, or train with a test part"
+        )
+    return (
+        "this checkpoint has learned from the pictures for the test, too; the scores on its card are "
+        f"those of {other.release} (sha256 {other.sha256}): look at that one, or score a set that is new "
+        "to both with --unseen"
     )
 
 
@@ -279,12 +230,6 @@ def _judging(run: Run, record: dict[str, Any], rated: AffectiveSet, partition: P
         seed=settings["seed"],
         device=torch.device("cpu"),
     )
-
-
-_UNSCORED = "this run was trained on every picture: name the cross-validation to score it"
-_UNSCORED_WITH_TEST = (
-    "this run has learned from the pictures for the test, too: name a checkpoint that has not, --stand-in"
-)
 
 
 def _measured(

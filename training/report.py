@@ -18,10 +18,11 @@ from app.picture import decode
 from training import card as cards
 from training import plots
 from training.cross_validate import load
+from training.division import check_split
 from training.evaluate import EvaluationError, check_labels
 from training.metrics import kl_divergence, reliability_by_emotion
 from training.out_of_fold import cross_fitted, kept_outputs
-from training.release import check_split, evaluation
+from training.release import evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -33,8 +33,6 @@ class RunError(Exception):
 
 
 _LATER = {"ratings", "seen"}
-_WITH_TEST = "with_test"
-"""Of the older runs none has learned from the pictures for the test."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +126,10 @@ class Run:
 
 
 def _as_written(split: Any, found: Any) -> Any:  # noqa: ANN401 - a part of a JSON file
-    """How pictures were divided, less what an older run has not written down."""
+    """How pictures were divided, less what an older run has not written down: it names the pictures, too."""
     if not isinstance(split, dict) or not isinstance(found, dict):
         return split
-    return {key: value for key, value in split.items() if key in found or (key == _WITH_TEST and value)}
+    return {key: value for key, value in split.items() if key in found}
 
 
 def save(

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from app.card import StandIn
 from app.loading import load
-from training.affective_set import split
-from training.evaluate import EvaluationError, check_labels, fingerprints, outputs_of, probabilities
+from training.division import check_split, split_as
+from training.evaluate import EvaluationError, changes_of, check_labels, outputs_of, probabilities
 from training.learned import digests_of, in_checkpoint
-from training.metrics import common_labels, measure_changes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,20 +39,17 @@ def standing_in(path: Path, own: Split, rated: AffectiveSet) -> Checkpoint:
         EvaluationError: it was made of other emotions, pictures or parts, has learned from test pictures, or
             has no scores of its own either.
     """
+    if not own.with_test:
+        raise EvaluationError("this run has test pictures of its own: no other checkpoint stands in for it")
     other = load(path, torch.device("cpu"))
     check_labels(other.card.labels, rated)
     its = other.card.split
-    everything = np.arange(len(rated))
-    apart = split(rated, seed=own.seed, test_share=own.test_share, validation_share=own.validation_share)
-    if not own.with_test:
-        raise EvaluationError("this run has test pictures of its own: no other checkpoint stands in for it")
-    if (
-        its.model_dump(include=_SAME) != own.model_dump(include=_SAME)
-        or its.test_fingerprint not in fingerprints(rated, apart.test)
-        or its.fingerprint not in {None, *fingerprints(rated, everything)}
-        or not its.test
-    ):
+    if its.model_dump(include=_SAME) != own.model_dump(include=_SAME) or not its.test:
         raise EvaluationError(f"{path} was not scored on the pictures that were for the test here")
+    apart = split_as(its, rated)
+    if not len(apart.validation):
+        raise EvaluationError("the two are compared on validation pictures, of which training kept none")
+    check_split(its, rated, apart)
     if other.card.cross_validation is not None or other.card.stand_in is not None:
         raise EvaluationError(f"the scores on the card of {path} are not its own")
     learned = in_checkpoint(path)
@@ -64,8 +59,6 @@ def standing_in(path: Path, own: Split, rated: AffectiveSet) -> Checkpoint:
         )
     if not learned:
         _log.warning("%s does not say from which pictures it has learned: its card's word is taken", path)
-    if not len(apart.validation):
-        raise EvaluationError("the two are compared on validation pictures, of which training kept none")
     return other
 
 
@@ -85,12 +78,5 @@ def compared(other: Checkpoint, predicted: Floats, rated: AffectiveSet, partitio
         sha256=other.sha256,
         train=other.card.split.train,
         test=other.card.split.test,
-        changes=measure_changes(
-            before,
-            predicted,
-            rated.agreement[held_out],
-            seed=other.card.split.seed,
-            common=common_labels(rated.agreement),
-            groups=rated.groups[held_out],
-        ),
+        changes=changes_of(before, predicted, rated, held_out, seed=other.card.split.seed),
     )

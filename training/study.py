@@ -25,6 +25,7 @@ from training import pretrained
 from training.affective_set import DataError, Partition, split
 from training.calibrate import fit_temperature
 from training.diagnosis import causes, least_accuracy
+from training.division import describe_split
 from training.evaluate import identity, probabilities
 from training.fit import check_start, fit, with_target
 from training.fit_settings import FitError
@@ -33,7 +34,6 @@ from training.inception import build
 from training.learned import note_of
 from training.metrics import measure_with_intervals, reference_levels
 from training.pictures import RatedPictures, batches
-from training.release import describe_split
 from training.run import Run
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import io
 import sys
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
@@ -201,8 +201,7 @@ async def _read_many(request: Request, stream: AsyncGenerator[bytes], *, most: i
             raise MissingFile(f"the form has no file in the field `{FIELD}`{without}")
         read = []
         for picture in pictures:
-            held = picture.file
-            read.append(held.getvalue() if isinstance(held, _Held) else await picture.read())
+            read.append(cast("_Held", picture.file).getvalue())
             await picture.close()
         return read
     finally:

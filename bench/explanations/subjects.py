@@ -9,9 +9,7 @@ import numpy as np
 
 from app.checkpoint import probabilities
 from app.picture import Picture, decode
-from training.affective_set import split
-from training.lower_precision import held_out as apart
-from training.release import check_split
+from training.division import check_split, split_as
 from training.sources import SourceOptions, load
 
 if TYPE_CHECKING:
@@ -53,16 +51,9 @@ def held_out(folder: Path, checkpoint: Checkpoint, *, count: int, skip: int, see
     """
     recorded = checkpoint.card.split
     rated = load("emotion6", folder, SourceOptions())
-    partition = split(
-        rated,
-        seed=recorded.seed,
-        test_share=recorded.test_share,
-        validation_share=recorded.validation_share,
-    )
-    if recorded.with_test:
-        partition = partition.with_test()
+    partition = split_as(recorded, rated)
     check_split(recorded, rated, partition)
-    order = np.random.default_rng(seed).permutation(apart(partition))
+    order = np.random.default_rng(seed).permutation(partition.held_out)
     for index in order[skip : skip + count]:
         path = rated.pictures[index]
         yield subject(f"{path.parent.name}/{path.name}", path.read_bytes(), checkpoint)

@@ -9,11 +9,14 @@ from app.loading import load
 from tests.training.colours import SIDE, draw_folder, write_start_weights
 from training import pretrained
 from training.__main__ import main
+from training.sources import SourceOptions
+from training.sources import load as load_source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from app.checkpoint import Checkpoint
+    from training.affective_set import AffectiveSet
     from training.pretrained import StartWeights
 
 
@@ -27,6 +30,12 @@ def one_thread() -> None:
 def colour_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty pictures of three colours, one folder a colour."""
     return draw_folder(tmp_path_factory.mktemp("pictures") / "colours")
+
+
+@pytest.fixture(scope="session")
+def rated(colour_folder: Path) -> AffectiveSet:
+    """Those pictures, as the command line reads them."""
+    return load_source("image_folder", colour_folder, SourceOptions(terms="free"))
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,12 @@ from training.abstain import thresholds
 from training.affective_set import Partition, split
 from training.calibrate import fit_temperature
 from training.card import to_markdown
+from training.division import check_split, describe_split
 from training.evaluate import EvaluationError, fingerprints, logits_of, outputs_of, probabilities
 from training.learned import NOTHING
 from training.metrics import confusion, hits
-from training.release import check_split, describe_split, release, score
+from training.release import release, score
 from training.run import Run, RunError
-from training.sources import SourceOptions
-from training.sources import load as load_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,12 +37,6 @@ FIGURES = {
     "canberra", "cosine", "intersection", "negative_log_likelihood", "brier", "calibration_error",
     "classwise_calibration_error",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def rated(colour_folder: Path) -> AffectiveSet:
-    """As the command line reads them."""
-    return load_source("image_folder", colour_folder, SourceOptions(terms="free"))
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,12 @@ from training import stand_in
 from training.__main__ import main
 from training.affective_set import split
 from training.card import to_markdown
+from training.division import check_split
 from training.evaluate import EvaluationError, logits_of, probabilities
 from training.learned import NOTHING, digests_of, in_checkpoint
 from training.metrics import kl_divergence
-from training.release import check_split, release
+from training.release import release
 from training.run import Run
-from training.sources import SourceOptions
-from training.sources import load as load_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
     from training.affective_set import AffectiveSet
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def rated(colour_folder: Path) -> AffectiveSet:
-    """As the command line reads them."""
-    return load_source("image_folder", colour_folder, SourceOptions(terms="free"))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.cross_validate import Plan, cross_validate
-from training.release import describe_split
+from training.division import describe_split
 from training.verbs import options, reading
 from training.verbs.printing import OUT, print_confusion, print_scores
 

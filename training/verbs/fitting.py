@@ -205,10 +205,12 @@ def _parts(rated: AffectiveSet, chosen: argparse.Namespace) -> Partition:
     Raises:
         DataError: no pictures are for validation.
     """
-    found = split(rated, seed=chosen.seed, validation_share=chosen.validation_share)
+    found = split(
+        rated, seed=chosen.seed, validation_share=chosen.validation_share, with_test=chosen.with_test
+    )
     if not len(found.validation):
         raise DataError("the penalty of a last layer is chosen on validation pictures: none cannot be")
-    return found.with_test() if chosen.with_test else found
+    return found
 
 
 def _frequencies(chosen: argparse.Namespace) -> None:

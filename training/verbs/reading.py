@@ -12,7 +12,7 @@ from rich.table import Table
 
 from training import distributed
 from training.affective_set import split
-from training.release import describe_split
+from training.division import describe_split, split_as
 from training.sources import SourceOptions, load_unrated
 from training.sources import load as load_source
 from training.sources.options import NOT_STATED
@@ -104,9 +104,9 @@ def divided(
 ) -> tuple[AffectiveSet, Partition, Split]:
     """The filtered pictures in parts, and what makes these parts again."""
     rated = filtered(chosen, chosen.min_agreement, chosen.top_classes)
-    partition = split(rated, seed=seed, test_share=test_share, validation_share=validation_share)
-    if with_test:
-        partition = partition.with_test()
+    partition = split(
+        rated, seed=seed, test_share=test_share, validation_share=validation_share, with_test=with_test
+    )
     described = describe_split(
         rated,
         partition,
@@ -123,9 +123,7 @@ def divided(
 def divided_as(recorded: Split, chosen: argparse.Namespace) -> tuple[AffectiveSet, Partition]:
     """The pictures in the parts that were written down."""
     rated = filtered(chosen, recorded.min_agreement, recorded.top_classes)
-    shares = {"test_share": recorded.test_share, "validation_share": recorded.validation_share}
-    partition = split(rated, seed=recorded.seed, **shares)
-    return rated, partition.with_test() if recorded.with_test else partition
+    return rated, split_as(recorded, rated)
 
 
 def command(chosen: argparse.Namespace, *leave_out: str) -> str:

@@ -13,11 +13,12 @@ from app import loading
 from app.card import Split
 from app.checkpoint import load_torchscript
 from training.affective_set import Partition
+from training.division import check_split
 from training.evaluate import EvaluationError
 from training.learned import check_unseen, in_checkpoint
 from training.lower_precision import halve
 from training.metrics import gap_closed, reliability_by_emotion
-from training.release import check_split, evaluation, release
+from training.release import evaluation, release
 from training.run import Run
 from training.sources import SourceOptions
 from training.verbs import options, reading
