@@ -402,6 +402,20 @@ def test_as_input() -> None:
     assert near(tuple(pixels[:, 70, 5].tolist()), BLUE)
 
 
+@pytest.mark.parametrize("size", [(640, 480), (300, 224), (97, 101), (40, 500), (600, 400), (3000, 90)])
+def test_as_input_is_what_pillow_makes_of_it_on_every_processor(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = Image.fromarray(photos.coffee()).resize(size)  # type: ignore[no-untyped-call]
+    picture = Picture(photo, "PNG", *size)
+    quick = picture.as_input(224)
+    monkeypatch.setattr("app.picture._VECTORS", False)
+    slow = picture.as_input(224)
+    assert quick.shape == slow.shape == (3, 224, 224)
+    assert quick.strides == slow.strides
+    assert np.abs(quick.astype(int) - slow).max() <= 1
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (2000, 3)])
 def test_as_input_of_extreme_shapes(size: tuple[int, int]) -> None:
     assert decode(plain(RED, size)).as_input(75).shape == (3, 75, 75)
