@@ -144,9 +144,10 @@ class Picture:
 
         Stretching keeps the whole picture, so a heat map drawn back covers all of it.
         """
-        if _VECTORS and max(self.rgb.size) < 2 * _REDUCED * side:
-            return _stretched(self.rgb, side)
-        small = self.rgb.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=_REDUCED)
+        size = (side, side)
+        if _VECTORS and self.rgb.size != size and max(self.rgb.size) < 2 * _REDUCED * side:
+            return _stretched(self.rgb, size)
+        small = self.rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=_REDUCED)
         return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
 
     def within(self, side: int) -> Picture:
@@ -205,11 +206,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, side: int | None = None
             raise BrokenPicture(f"the {file_format} picture is truncated or damaged: {error}") from error
 
 
-def _stretched(rgb: Image.Image, side: int) -> Pixels:
-    """What Pillow's bilinear filter makes of it, but for one level of 256 here and there."""
+def _stretched(rgb: Image.Image, size: tuple[int, int]) -> Pixels:
+    """What Pillow's bilinear filter makes of it, but for one level of 256 here and there.
+
+    Not for a picture that has this size: torch would copy it, with all its threads.
+    """
     pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
-    small = functional.interpolate(pixels[None], (side, side), mode="bilinear", antialias=True)[0]
-    return np.asarray(small.contiguous())
+    small = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+    return np.ascontiguousarray(small.numpy())
 
 
 def _load(image: ImageFile.ImageFile, size: int, side: int | None) -> None:

@@ -29,6 +29,8 @@ from app.picture import (
 from tests.pictures import BLUE, GREEN, RED, encoded, noise, plain, png_bomb, png_chunk, png_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 EXIF_ORIENTATION = 0x0112
@@ -402,7 +404,9 @@ def test_as_input() -> None:
     assert near(tuple(pixels[:, 70, 5].tolist()), BLUE)
 
 
-@pytest.mark.parametrize("size", [(640, 480), (300, 224), (97, 101), (40, 500), (600, 400), (3000, 90)])
+@pytest.mark.parametrize(
+    "size", [(640, 480), (300, 224), (224, 224), (97, 101), (40, 500), (600, 400), (3000, 90)]
+)
 def test_as_input_is_what_pillow_makes_of_it_on_every_processor(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,6 +418,29 @@ def test_as_input_is_what_pillow_makes_of_it_on_every_processor(
     assert quick.shape == slow.shape == (3, 224, 224)
     assert quick.strides == slow.strides
     assert np.abs(quick.astype(int) - slow).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "size", [(640, 480), (224, 224), (224, 100), (1, 1), (1, 400), (400, 1), (2000, 9)]
+)
+def test_as_input_starts_no_thread(size: tuple[int, int], tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(encoded(noise(size)))
+    program = """
+import os, sys, threading
+from pathlib import Path
+import torch
+from app.picture import decode
+torch.set_num_threads(4)
+def run():
+    before = len(os.listdir("/proc/self/task"))
+    decode(Path(sys.argv[1]).read_bytes(), side=224).as_input(224)
+    print(len(os.listdir("/proc/self/task")) - before)
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "picture.png")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "0\n"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (2000, 3)])
