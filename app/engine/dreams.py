@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 1.0
+"""Seconds that streams may keep a device from those who dream, though no prediction waits."""
+
 
 @dataclass
 class _Begun:
@@ -64,6 +67,23 @@ class Dreams:
         self._apart: list[DreamJob] = []  # of a step that failed together: each takes its next one alone
         self._begun: _Begun | None = None
         self._at_once = False  # the next step, as the half before was let go: else the next might be, too
+        self._last_half = 0.0  # when it was taken
+        self._due = False
+
+    @property
+    def due(self) -> bool:
+        """Whether half a step goes next, before predictions.
+
+        It does where streams computed beside each other for long, and no prediction waited when asked.
+        Else each could go on before the other ends for ever, and nobody would have the whole device.
+        """
+        if self._late() and not self._lines.predictions_wait:
+            self._due = True
+        return self._due
+
+    def _late(self) -> bool:
+        since = self._running[0].accepted if self._running else self._lines.dreams_since
+        return since is not None and self._lines.clock() - max(since, self._last_half) > _PATIENCE
 
     def drop_unwanted(self) -> None:
         """Let go of half a step that nobody waits for any more; predictions may keep its rest waiting.
@@ -93,9 +113,11 @@ class Dreams:
 
         `drop_unwanted` goes before it.
         """
+        self._due = False
+        self._last_half = now = self._lines.clock()
         if self._begun is not None:
             return self._finish
-        self._admit(self._lines.clock())
+        self._admit(now)
         if not self._running:
             return None
         at_once, self._at_once = self._at_once, False

@@ -142,6 +142,11 @@ class Lines:
         return bool(self._predictions)
 
     @property
+    def dreams_since(self) -> float | None:
+        """When the first of the dreams that wait was accepted; None if none waits."""
+        return self._dreams[0].accepted if self._dreams else None
+
+    @property
     def length(self) -> int:
         """Predictions that wait."""
         return len(self._predictions)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PAIR = 2
+"""Streams of which one, and a long decode, take all processors. Of more, others would have nothing to do."""
+
 
 class Worker:
     """A thread that empties the lines with one device. Nobody else touches the device, or this part of it.
@@ -195,20 +198,31 @@ class Worker:
             return None
         self.dreams.drop_unwanted()
         warming = self._warm_ups.due
-        if self.leads:
-            self._floor.claimed = warming  # else others would go on taking turns beside each other for ever
+        dreaming = self.leads and self.dreams.due
+        if self.leads:  # else others would go on taking turns beside each other for ever
+            self._floor.claimed = (warming or dreaming) and not self._floor.empty
+            if self._floor.claimed:
+                return None
         if warming:
-            return self._next_warming() if self._floor.empty else None
+            return self._next_warming()
         self._warm_ups.stand_back()
-        if work := self._next_batch():
-            return work
+        late = self._next_half() if dreaming else None
+        return late or self._next_batch() or self._next_besides()
+
+    def _next_besides(self) -> Callable[[], object] | None:
+        """What the whole device does when no prediction wants it."""
         if not (self.leads and self._floor.empty):
             return None
-        if half := self.dreams.next_half():
-            self._floor.enter(self, whole=True)
+        if half := self._next_half():
             return half
         # Those that a warm-up stood back for may have left meanwhile, and nobody else would wake this thread.
         return self._next_warming() if self._warm_ups.waiting else None
+
+    def _next_half(self) -> Callable[[], object] | None:
+        half = self.dreams.next_half()
+        if half is not None:
+            self._floor.enter(self, whole=True)
+        return half
 
     def _next_batch(self) -> Callable[[], object] | None:
         """Predictions: all that wait with the whole device, or a part of them on one thread of it."""
@@ -217,7 +231,7 @@ class Worker:
             return None
         copy = first.model.copies[self.index]
         alone = self._floor.empty and self._lines.length < self._floor.streams
-        few = alone and not self._lines.crowded
+        few = alone and not (self._lines.crowded and self._floor.streams == _PAIR)
         whole = copy.stream is None or (few and self._floor.leader is not None)
         if whole and not (self.leads and self._floor.empty):
             return None

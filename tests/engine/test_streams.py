@@ -217,3 +217,57 @@ def test_the_time_of_a_picture_is_that_of_the_whole_device(two: Two, monkeypatch
     with pytest.raises(QueueFull) as refused:  # 11 pictures, half a second each
         two.predict(seconds=1)
     assert refused.value.retry_after == pytest.approx(11 / 2 - 0.8, rel=0.01)
+
+
+def test_streams_that_never_end_together_do_not_keep_the_device_from_a_dream(two: Two) -> None:
+    two.dream()
+    two.beside = 1.0  # a long decode, so that each picture alone takes one thread
+    two.predict()
+    busy, idle = two.other, two.leader
+    work = begin(busy._next())
+    for _ in range(4):
+        two.clock.now += 0.3
+        two.predict()
+        next_work = begin(idle._next())
+        work()
+        busy.end_turn()
+        busy, idle, work = idle, busy, next_work
+    assert idle is two.leader
+    assert two.leader._next() is None  # but from now on nobody else begins
+    late = two.predict()
+    work()
+    two.other.end_turn()
+    assert two.other._next() is None
+    begin(two.leader._next())()
+    two.leader.end_turn()
+    assert not late.answer.done()  # half a step went before it
+    begin(two.leader._next())()
+    assert late.answer.done()
+
+
+def test_a_dream_that_was_late_and_is_given_up_keeps_nobody_waiting(two: Two) -> None:
+    dreamt = two.dream()
+    for _ in range(2):
+        two.predict()
+    two.lines._idle = 1
+    work = begin(two.other._next())
+    two.lines._idle = 0
+    begin(two.leader._next())()
+    two.leader.end_turn()
+    two.clock.now += 2
+    assert two.leader._next() is None  # it claims the device
+    dreamt.answer.cancel()
+    job = two.predict()
+    work()
+    two.other.end_turn()
+    begin(two.leader._next())()
+    assert job.answer.done()
+
+
+def test_of_many_processors_a_picture_alone_takes_all_beside_a_long_decode(checkpoint: Checkpoint) -> None:
+    bench = Bench(streaming(checkpoint), LIMITS, streams=4)
+    bench.beside = 1.0
+    job = bench.predict(RED)
+    assert bench.workers[1]._next() is None
+    bench.turns(1)
+    assert job.answer.done()
