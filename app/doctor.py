@@ -40,7 +40,9 @@ TORCHES = ((2, 13), (2, 15))
 SLOW_SECONDS = 1.0
 """A forward pass that takes longer makes a service that nobody likes to wait for."""
 DECODING_BYTES = 14
-"""Bytes that a pixel may take while it is decoded or drawn."""
+"""Bytes that a pixel may take while it is decoded."""
+DRAWING_BYTES = 18
+"""Likewise while a heat map is drawn on it and encoded; it is a pair of pictures that takes so many."""
 GIBIBYTE = 1024**3
 _WARM_UPS, _TIMED = 3, 5
 _DECODERS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "littlecms2": "colour profiles"}
@@ -209,7 +211,8 @@ def check_memory(settings: Settings, available: int | None) -> Check:
     """What is left beside the loaded network, against the most that requests and answers may take."""
     one_picture = DECODING_BYTES * settings.max_pixels
     needed = settings.upload_memory_bytes + settings.unread_memory_bytes
-    needed += (settings.decode_threads + 1) * one_picture  # one thread draws
+    needed += settings.decode_threads * one_picture
+    needed += DRAWING_BYTES * settings.max_pixels  # one thread draws
     if available is None:
         return Check("memory", State.WARN, "the system does not say", f"see that {_gib(needed)} are free")
     found = f"{_gib(available)} are free; uploads, pictures and unread answers may take {_gib(needed)}"

@@ -132,8 +132,10 @@ def _drawn(
 ) -> tuple[dict[str, str], bytes]:
     """The PNG. The upload is decoded a second time, so that waiting explanations hold no decoded pictures."""
     card = wish.model.card
-    picture = decode(data, max_pixels=settings.max_pixels)
-    drawn = draw(picture, explanations, card.labels, wish.view, wish.style)
+    # Nothing here keeps the picture: the encoder needs its memory.
+    drawn = draw(
+        decode(data, max_pixels=settings.max_pixels), explanations, card.labels, wish.view, wish.style
+    )
     png = to_png(drawn, notes(card, wish.model.sha256, explanations, wish.quality))
     return facts(card, explanations, wish.quality), png
 

@@ -85,8 +85,9 @@ def overlay(
     ends = palette.colours(np.sign(signed))
     opaque = 255 * opacity * np.abs(signed) ** CONTRAST
     # A grey picture leaves colour to the map alone.
-    grey = picture.rgb.convert("L").convert("RGB")
-    return Image.composite(_enlarged(ends, picture), grey, _enlarged(opaque, picture))
+    drawn = picture.rgb.convert("L").convert("RGB")
+    drawn.paste(_enlarged(ends, picture), mask=_enlarged(opaque, picture))
+    return drawn
 
 
 def heatmap(picture: Picture, explanation: Explanation, palette: Palette = DEFAULT_PALETTE) -> Image.Image:

@@ -88,6 +88,7 @@ def draw(
     first = explanations[0]
     if style.max_side is not None:
         picture = picture.within(style.max_side)
+    before = [picture.rgb] if view == "pair" else []
     if view == "sheet":
         drawn = _sheet(picture, explanations, names, style)
     elif view == "heatmap":
@@ -96,16 +97,14 @@ def draw(
         drawn = dream(picture, first)
     else:
         drawn = overlay(picture, first, style.palette, style.opacity)
-        if view == "pair":
-            drawn = _beside(picture.rgb, drawn)
+    width = drawn.width * (1 + len(before))
+    lines = []
     if style.legend:
-        lines = [] if view == "sheet" else [_strip(drawn.width, caption_of(first, names))]
+        lines = [] if view == "sheet" else [_strip(width, caption_of(first, names))]
         if view != "dream":  # whose colours are the picture's own
             opacity = None if view == "heatmap" else style.opacity
-            lines.append(_colours(drawn.width, style.palette, opacity))
-        for line in lines:
-            drawn = _above(drawn, line)
-    return drawn
+            lines.append(_colours(width, style.palette, opacity))
+    return _arranged([*before, drawn], lines)
 
 
 def caption_of(explanation: Explanation, names: Sequence[str]) -> str:
@@ -127,7 +126,7 @@ def _sheet(
         drawn = overlay(small, explanation, style.palette, style.opacity, full=full)
         # A sheet is looked at as a whole, so each cell is seen small and its caption must be large.
         caption = _strip(drawn.width, caption_of(explanation, names), height=_text_height(2 * drawn.width))
-        cells.append(_above(drawn, caption))
+        cells.append(_arranged([drawn], [caption]))
     columns = min(COLUMNS, len(cells))
     width, height = cells[0].size
     gap = max(2, width // 50)
@@ -181,15 +180,18 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(_FONT, size)
 
 
-def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
-    both = Image.new("RGB", (left.width + right.width, left.height), _PAPER)
-    both.paste(left, (0, 0))
-    both.paste(right, (left.width, 0))
-    return both
-
-
-def _above(upper: Image.Image, lower: Image.Image) -> Image.Image:
-    both = Image.new("RGB", (upper.width, upper.height + lower.height), _PAPER)
-    both.paste(upper, (0, 0))
-    both.paste(lower, (0, upper.height))
-    return both
+def _arranged(row: Sequence[Image.Image], lines: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one height beside each other, and lines below; on one canvas, as each may be large."""
+    if len(row) == 1 and not lines:
+        return row[0]
+    size = (sum(each.width for each in row), row[0].height + sum(line.height for line in lines))
+    canvas = Image.new("RGB", size, _PAPER)
+    left = 0
+    for each in row:
+        canvas.paste(each, (left, 0))
+        left += each.width
+    top = row[0].height
+    for line in lines:
+        canvas.paste(line, (0, top))
+        top += line.height
+    return canvas

@@ -9,7 +9,15 @@ import torch
 
 from app.checkpoint import Checkpoint
 from app.devices import Device
-from app.doctor import DECODING_BYTES, PYTHONS, TORCHES, State, check_forward_pass, check_memory
+from app.doctor import (
+    DECODING_BYTES,
+    DRAWING_BYTES,
+    PYTHONS,
+    TORCHES,
+    State,
+    check_forward_pass,
+    check_memory,
+)
 from app.engine import Model
 from app.offline.loading import Loaded
 from tests.tiny import TinyNetwork, tiny_card
@@ -30,7 +38,7 @@ def test_the_versions_are_those_that_the_package_asks_for() -> None:
 def test_memory(base_settings: Settings) -> None:
     one = DECODING_BYTES * base_settings.max_pixels
     needed = base_settings.upload_memory_bytes + base_settings.unread_memory_bytes
-    needed += (base_settings.decode_threads + 1) * one
+    needed += base_settings.decode_threads * one + DRAWING_BYTES * base_settings.max_pixels
     cases = (
         (needed, State.OK),
         (needed - 1, State.WARN),
