@@ -13,6 +13,7 @@ tells what half precision on a GPU changes.
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -156,31 +157,34 @@ def split_sum(line: str) -> tuple[str, str]:
     return digest, name.strip().removeprefix("*")
 
 
-def verify(path: Path) -> str:
-    """Check the file against its listed digest and return the digest.
+def verified(path: Path) -> tuple[bytes, str]:
+    """What is in the file, and its digest, which is the listed one.
+
+    Use these bytes and do not read the file again: it may have been replaced meanwhile.
 
     Raises:
         CheckpointError: the file is missing, not listed, or not the listed one.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path.absolute()}")  # the setting may be relative
-    expected, actual = listed_sha256(path), sha256_of(path)
+    expected, data = listed_sha256(path), path.read_bytes()
+    actual = hashlib.sha256(data).hexdigest()
     if actual != expected:
         raise CheckpointError(f"{path} has sha256 {actual}, but {CHECKSUMS} lists {expected}")
-    return actual
+    return data, actual
 
 
 def load_torchscript(path: Path, device: torch.device) -> Checkpoint:
     """Verify and load the file of record alone, whatever lies beside it.
 
     Raises:
-        CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card.
+        CheckpointError: the file is not `verified`, is no TorchScript file, or has no valid card.
     """
-    digest = verify(path)  # before anything is parsed: a TorchScript file is code
+    data, digest = verified(path)  # before anything is parsed: a TorchScript file is code
     extra = {CARD_FILE: ""}
     try:
         with torchscript():
-            network = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
+            network = torch.jit.load(io.BytesIO(data), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise CheckpointError(f"{path} is not a TorchScript file: {error}") from error
     try:

@@ -25,7 +25,7 @@ from app.checkpoint import (
     judging,
     load_torchscript,
     probabilities,
-    verify,
+    verified,
 )
 from app.compiled import INT8_SUFFIX, QUANTISED, SUFFIX, CannotCompile, Compiled
 from app.halved import HALF_SUFFIX, in_half
@@ -71,17 +71,17 @@ def load(
         streams: threads that may also predict each for itself.
 
     Raises:
-        CheckpointError: the file fails `verify`, is no TorchScript file, or has no valid card; or the graph
-            beside it fails `verify`; or a lower precision is asked for and cannot be had.
+        CheckpointError: the file is not `verified`, is no TorchScript file, or has no valid card; the graph
+            beside it is not `verified`; or a lower precision is asked for and cannot be had.
     """
     checkpoint = load_torchscript(path, device)
     graph = path.with_suffix(INT8_SUFFIX if precision == "int8" else SUFFIX)
 
     def beside() -> Compiled:
-        verify(graph)
+        operations, _ = verified(graph)
         weights = checkpoint.network.state_dict()
         return Compiled(
-            graph.read_bytes(),
+            operations,
             weights,
             threads=threads or torch.get_num_threads(),
             cpus=cpus,
@@ -140,15 +140,17 @@ def _in_half(checkpoint: Checkpoint, beside: Path) -> Checkpoint:
         raise CheckpointError(f"half precision is for GPUs, and the checkpoint is to be on {device}")
     if not beside.is_file():
         raise CheckpointError(f"there is no {beside}; `python -m training halve` makes it")
-    verify(beside)
+    note, _ = verified(beside)
     try:
         halved = Captured(in_half(judging(checkpoint), device), checkpoint.card.input_size, device)
-        return _with_lower(checkpoint, halved, beside.read_text("utf-8"), "float16")
+        return _with_lower(checkpoint, halved, note, "float16")
     except CannotCompile as error:
         raise CheckpointError(f"half precision cannot predict: {error}") from error
 
 
-def _with_lower(checkpoint: Checkpoint, lower: Computing, told: str, precision: Precision) -> Checkpoint:
+def _with_lower(
+    checkpoint: Checkpoint, lower: Computing, told: str | bytes, precision: Precision
+) -> Checkpoint:
     """The checkpoint that predicts in a lower precision, which says of itself what it changes.
 
     Raises:

@@ -115,7 +115,7 @@ def load(source: str | Path) -> StartWeights:
 
     Raises:
         WeightsError: the file is damaged, or does not say how its pixels are scaled, or is a checkpoint that
-            `app.checkpoint.verify` refuses.
+            `app.checkpoint.verified` refuses.
         OSError: the file is missing or the download failed.
     """
     if str(source) == TORCHVISION:

@@ -1,6 +1,7 @@
 """``POST /explain``: which parts of a picture evoke an emotion, as a picture or as JSON."""
 
 import time
+from contextlib import ExitStack
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,7 +16,7 @@ from app.api.negotiation import preferred
 from app.api.openapi import PICTURE_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import PICTURE_ERRORS
 from app.api.problems import responses
-from app.api.rates import EXPLANATION, PREDICTION, spend
+from app.api.rates import EXPLANATION, PREDICTION, given_back_without_room, spend
 from app.api.refusals import Contradiction, UnknownEmotion, UnknownLayer, UnknownView
 from app.api.upload import read_upload
 from app.engine import Kind, QueueFull
@@ -180,12 +181,17 @@ async def explain(
     except QueueFull:
         spend(request, service, PREDICTION)  # to be refused costs no more than it does a prediction
         raise
-    spend(request, service, EXPLANATION[query.quality] * emotions)
-    with service.uploads.share() as take:
-        data = await read_upload(request, service.settings, take)
-        deadline = time.monotonic() + seconds
-        with service.engine.place(Kind.EXPLANATION, deadline=deadline, work=work, left=ClientDisconnect):
-            return await while_connected(request, answer(request, service, data, wish, deadline))
+    price = EXPLANATION[query.quality] * emotions
+    spend(request, service, price)
+    with service.uploads.share() as take, ExitStack() as held:
+        with given_back_without_room(request, service, price - PREDICTION):
+            data = await read_upload(request, service.settings, take)
+            deadline = time.monotonic() + seconds
+            place = service.engine.place(
+                Kind.EXPLANATION, deadline=deadline, work=work, left=ClientDisconnect
+            )
+            held.enter_context(place)
+        return await while_connected(request, answer(request, service, data, wish, deadline))
 
 
 def _index_of(emotion: str | None, labels: tuple[str, ...]) -> int | None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import OrderedDict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from app.api.refusals import TooOften
+from app.api.refusals import Busy, TooOften
+from app.engine import EngineStopped, QueueFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from starlette.requests import Request
 
@@ -65,6 +67,10 @@ class Buckets:
         """Take what a request that was let in turns out to cost more."""
         self._put(client, self._level(client) - units)
 
+    def give_back(self, client: str, units: float) -> None:
+        """Put back what a request that was let in was charged for nothing."""
+        self._put(client, min(self._burst, self._level(client) + units))
+
     def _level(self, client: str) -> float:
         now = self._clock()
         level, then = self._levels.get(client, (self._burst, now))
@@ -91,6 +97,17 @@ def owe(request: Request, service: Service, units: float) -> None:
     """Count what a request that was let in costs more, now that its pictures are known."""
     if service.buckets is not None and units > 0:
         service.buckets.owe(_client(request), units)
+
+
+@contextmanager
+def given_back_without_room(request: Request, service: Service, units: float) -> Iterator[None]:
+    """Gives back units of the price when what is within finds no room: it has taken no device's time."""
+    try:
+        yield
+    except (QueueFull, Busy, EngineStopped):
+        if service.buckets is not None:
+            service.buckets.give_back(_client(request), units)
+        raise
 
 
 def _client(request: Request) -> str:

@@ -187,6 +187,26 @@ def test_an_explanation_that_finds_no_room_costs_no_more_than_a_prediction(base_
         assert (spent.status_code, slug(spent)) == (429, "too-often")
 
 
+def test_nor_does_one_that_finds_no_room_after_its_upload(base_settings: Settings) -> None:
+    settings = limited(base_settings, rate_units=0.001, rate_burst=3, max_explanations=1)
+    app = create_app(settings)
+    with serving(app, settings) as client, ExitStack() as held:
+        running = app.state.service
+
+        def upload() -> Iterator[bytes]:
+            yield plain()[:10]
+            while len(running.buckets) == 0:  # until it is let in and charged
+                time.sleep(0.01)
+            for _ in range(2):  # one runs, and one waits
+                held.enter_context(running.engine.place(Kind.EXPLANATION, deadline=time.monotonic() + 60))
+            yield plain()[10:]
+
+        full = client.post("/explain", params={"view": "sheet"}, content=upload())
+        assert (full.status_code, slug(full)) == (503, "queue-full")
+        statuses = [client.post("/predict", content=plain()).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
 def test_each_picture_of_a_batch_counts(base_settings: Settings) -> None:
     with service(limited(base_settings, rate_units=0.001, rate_burst=5)) as client:
         files = [("file", plain()) for _ in range(5)]

@@ -18,7 +18,7 @@ from app.checkpoint import (
     judge,
     probabilities,
     sha256_of,
-    verify,
+    verified,
 )
 from app.loading import load
 from tests.engine.harness import BLACK, GREEN, GREY
@@ -113,7 +113,7 @@ def test_forms_of_a_sums_line(tmp_path: Path, line: str) -> None:
     path = write_checkpoint(tmp_path)
     digest = sha256_of(path)
     (tmp_path / CHECKSUMS).write_text(line.format(digest=digest, upper=digest.upper()) + "\n", "utf-8")
-    assert verify(path) == digest
+    assert verified(path) == (path.read_bytes(), digest)
 
 
 def test_a_listed_file_that_is_no_torchscript_is_refused(tmp_path: Path) -> None:
@@ -246,3 +246,16 @@ def test_what_a_card_cannot_say(tmp_path: Path, wrong: dict[str, object]) -> Non
     path = write_checkpoint(tmp_path, card=text, judges=True)
     with pytest.raises(CheckpointError, match="is not valid"):
         load(path, CPU)
+
+
+def test_what_is_loaded_is_what_was_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is replaced after it was looked at would be code that nobody has listed."""
+    path = write_checkpoint(tmp_path)
+    digest, real = sha256_of(path), torch.jit.load
+
+    def replaced_meanwhile(*arguments: object, **options: object) -> object:
+        path.write_bytes(b"something else")
+        return real(*arguments, **options)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(torch.jit, "load", replaced_meanwhile)
+    assert load(path, torch.device("cpu")).sha256 == digest
