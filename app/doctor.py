@@ -27,6 +27,7 @@ from app.keys import Keys, KeysError
 from app.memory import available_memory
 from app.offline.loading import Loaded, load
 from app.offline.pictures import gist
+from app.picture import DECODING_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,10 +40,8 @@ TORCHES = ((2, 13), (2, 15))
 """Likewise."""
 SLOW_SECONDS = 1.0
 """A forward pass that takes longer makes a service that nobody likes to wait for."""
-DECODING_BYTES = 14
-"""Bytes that a pixel may take while it is decoded."""
 DRAWING_BYTES = 18
-"""Likewise while a heat map is drawn on it and encoded; it is a pair of pictures that takes so many."""
+"""That a pixel may take while a heat map is drawn on it and encoded; it is a pair that takes so many."""
 GIBIBYTE = 1024**3
 _WARM_UPS, _TIMED = 3, 5
 _DECODERS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "littlecms2": "colour profiles"}

@@ -30,8 +30,9 @@ from torch.nn import functional
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 50_000_000
-"""Largest picture that is decoded by default; imgproxy's default too. Decoding 50 megapixels takes up to
-700 MB: Pillow spends four bytes on a pixel, and turning and blending need copies."""
+"""Largest picture that is decoded by default; imgproxy's default too."""
+DECODING_BYTES = 14
+"""That a pixel may take while it is decoded: Pillow spends four, and turning and blending need copies."""
 
 MOST_READS = 100_000
 """How often Pillow may ask for more of a file, which it does for each of its pieces: 20 MB can hold millions

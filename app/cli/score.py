@@ -54,7 +54,10 @@ def score(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Threads that decode pictures: one a processor.")
+        int | None,
+        typer.Option(
+            min=1, max=256, help="Threads that decode pictures: one a processor, or fewer if memory is short."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the table if there is one.")] = False,
     restart: Annotated[
@@ -99,7 +102,6 @@ def score(
 
 
 def _predictor(loaded: "Loaded", settings: "Settings", batch: int | None, workers: int | None) -> "Predictor":
-    from app.cpus import available_cpus
     from app.offline.predicting import Predictor
 
     on_cpu = loaded.devices[0].torch.type == "cpu"
@@ -107,9 +109,21 @@ def _predictor(loaded: "Loaded", settings: "Settings", batch: int | None, worker
         loaded.model,
         loaded.devices,
         batch=batch or (BATCH_CPU if on_cpu else BATCH_GPU),
-        workers=workers or available_cpus(),
+        workers=workers or _decoders(settings.max_pixels),
         max_pixels=settings.max_pixels,
     )
+
+
+def _decoders(max_pixels: int) -> int:
+    """A thread for each processor, if half of the free memory is enough for so many of the largest pictures."""
+    from app.cpus import available_cpus
+    from app.memory import available_memory
+    from app.picture import DECODING_BYTES
+
+    left = available_memory()
+    if left is None:
+        return available_cpus()
+    return max(1, min(available_cpus(), left // (2 * DECODING_BYTES * max_pixels)))
 
 
 @contextmanager

@@ -9,11 +9,12 @@ const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`)
 const say = (text) => (at("said").textContent = text);
 
 // maps: by quality and emotion, {url, evidence, imbalance}. pending: what runs now. all: what makes the sheet.
+// sheet: the one that is shown, {png, quality}.
 // again: what a refusal offers to repeat. turn: counts the choices of an emotion, so that a late answer knows
 // whether it is still wanted. before: the last photo that was answered, while another is looked at.
 const state = {
   photo: null, answer: null, explained: null, maps: new Map(),
-  before: null, pending: null, all: null, again: null, clock: null, turn: 0,
+  before: null, pending: null, all: null, sheet: null, again: null, clock: null, turn: 0,
 };
 
 // ---- one task at a time -------------------------------------------------------------------------------------
@@ -110,8 +111,8 @@ function takeFirst(files, nothing) {
 
 async function take(photo, note = "") {
   if (state.answer) {
-    const { photo, answer, explained, maps } = state;
-    state.before = { photo, answer, explained, maps, note: at("note").textContent };
+    const { photo, answer, explained, maps, sheet } = state;
+    state.before = { photo, answer, explained, maps, sheet, note: at("note").textContent };
     state.maps = new Map();
   }
   clear();
@@ -157,6 +158,7 @@ function goBack() {
   Object.assign(state, { answer: before.answer, maps: before.maps, explained: map ? before.explained : null });
   showAnswer();
   if (map) showMapFor(before.explained, chosen("quality"), map);
+  if (before.sheet) showSheetOf(before.sheet);
 }
 
 function discard(left) {
@@ -349,7 +351,15 @@ async function showSheet(unfinished = state.pending && state.explained) {
 }
 
 function unfold(png, quality) {
+  showSheetOf({ png, quality });
+  at("sheet-title").focus();
+  say("The heat maps of all emotions are shown.");
+}
+
+function showSheetOf(sheet) {
   hideSheet();
+  state.sheet = sheet;
+  const { png, quality } = sheet;
   const told = Object.entries(state.answer.distribution).sort(([, one], [, other]) => other - one);
   const names = told.map(([emotion, share]) => `${emotion} ${percent(share)}`).join(", ");
   at("sheet-picture").src = at("save-sheet").href = URL.createObjectURL(png);
@@ -357,11 +367,10 @@ function unfold(png, quality) {
   at("save-sheet").download = `${stem()}-all-emotions-${quality}.png`;
   at("sheet-title").textContent = `All emotions at once, ${quality}`;
   at("sheet").hidden = false;
-  at("sheet-title").focus();
-  say("The heat maps of all emotions are shown.");
 }
 
 function hideSheet() {
+  state.sheet = null;
   URL.revokeObjectURL(at("sheet-picture").src);
   at("sheet-picture").removeAttribute("src");
   at("sheet").hidden = true;

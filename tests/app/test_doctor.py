@@ -10,7 +10,6 @@ import torch
 from app.checkpoint import Checkpoint
 from app.devices import Device
 from app.doctor import (
-    DECODING_BYTES,
     DRAWING_BYTES,
     PYTHONS,
     TORCHES,
@@ -20,6 +19,7 @@ from app.doctor import (
 )
 from app.engine import Model
 from app.offline.loading import Loaded
+from app.picture import DECODING_BYTES
 from tests.tiny import TinyNetwork, tiny_card
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from pyarrow import parquet
 
 from app.checkpoint import sha256_of
 from app.cli.common import ExitCode
+from app.cli.score import _decoders
 from tests.cli.scoring import BAD, GOOD, rows
 from tests.pictures import BLUE, RED, plain
 from tests.tiny import LABELS, write_checkpoint
@@ -175,3 +176,14 @@ def test_wrong_usage(deepemotion: Deepemotion, pictures: Path, arguments: Sequen
     assert ran.exit_code == ExitCode.USAGE
     assert words in " ".join(ran.stderr.split())
     assert list(pictures.parent.iterdir()) == [pictures]
+
+
+@pytest.mark.parametrize(
+    ("left", "threads"), [(None, 8), (8 * 2 * 700_000_000, 8), (3_000_000_000, 2), (1_000_000, 1)]
+)
+def test_decoding_has_a_bound_where_memory_is_short(
+    left: int | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cpus.available_cpus", lambda: 8)
+    monkeypatch.setattr("app.memory.available_memory", lambda: left)
+    assert _decoders(50_000_000) == threads

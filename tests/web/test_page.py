@@ -126,6 +126,25 @@ def test_all_emotions_at_once(browser: Browser, photo: Path) -> None:
     assert browser.driver.switch_to.active_element.get_attribute("id") == "all"
 
 
+def test_a_file_that_is_no_picture_leaves_the_sheet(browser: Browser, tmp_path: Path, photo: Path) -> None:
+    text = tmp_path / "poem.jpg"
+    text.write_text("roses are red", "utf-8")
+    choose(browser, photo)
+    explained(browser, "joy")
+    browser.one("#all").click()
+    browser.wait_for("#sheet")
+    title = browser.one("#sheet-title").text
+    choose(browser, text)
+    browser.wait_for("#refusal")
+    browser.wait_for("#sheet")
+    browser.wait(lambda: browser.script("return document.getElementById('sheet-picture').naturalWidth"))
+    assert browser.one("#sheet-title").text == title
+    assert str(browser.one("#save-sheet").get_attribute("download")).startswith(photo.stem)
+    choose(browser, photo)  # and with the next photo it goes
+    explained(browser, "joy")
+    assert not browser.seen("#sheet")
+
+
 def test_a_map_that_gave_way_to_all_emotions_is_made_after_them(browser: Browser, photo: Path) -> None:
     browser.script(  # the first map would take for ever
         "const real = window.fetch; let first = true;"
