@@ -115,7 +115,7 @@ def _predictor(loaded: "Loaded", settings: "Settings", batch: int | None, worker
 
 
 def _decoders(max_pixels: int) -> int:
-    """A thread for each processor, if half of the free memory is enough for so many of the largest pictures."""
+    """A thread for each processor, if so many of the largest pictures fit in half of the free memory."""
     from app.cpus import available_cpus
     from app.memory import available_memory
     from app.picture import DECODING_BYTES
