@@ -100,6 +100,11 @@ def plots_of(predicted: Floats, rated: Floats, labels: tuple[str, ...]) -> CardP
     )
 
 
+def _cell(text: str) -> str:
+    """Somebody's words in a row of a table, which neither a bar nor a new line ends."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def to_markdown(card: Card, sha256: str) -> str:
     """The card for people."""
     lines = [
@@ -120,7 +125,7 @@ def to_markdown(card: Card, sha256: str) -> str:
         "",
         "| set | pictures trained on | terms | source |",
         "|---|---|---|---|",
-        *(f"| {d.name} | {d.pictures} | {d.terms} | {d.citation} |" for d in card.data),
+        *(f"| {_cell(d.name)} | {d.pictures} | {_cell(d.terms)} | {_cell(d.citation)} |" for d in card.data),
         "",
         "## Scores",
         "",

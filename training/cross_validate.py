@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from app.card import Abstain, CardPlots, CrossValidation, Score, Split, Spread
+from app.offline.files import replacing
 from training import card as cards
 from training import export
 from training.abstain import thresholds
@@ -186,7 +187,8 @@ def cross_validate(
             found.fold[repeat, partition.test] = fold
     keep(rated, found, folder)
     scored = judge(rated, found, plan, Run(folder).record(), seed=settings.seed)
-    (folder / "scores.json").write_text(scored.model_dump_json(indent=2) + "\n", "utf-8")
+    with replacing(folder / "scores.json") as unfinished:
+        unfinished.write_text(scored.model_dump_json(indent=2) + "\n", "utf-8")
     return scored
 
 
@@ -224,9 +226,8 @@ def _fold(
     card = cards.fill(run.record(), name="fold", version="0", split=_split(notes), command="")
     outputs = outputs_of(export.as_served(judging, card, device), rated, partition.test)
     assert outputs.novelty is not None  # noqa: S101 - it has just been given
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, indices=partition.test, logits=outputs.logits, novelty=outputs.novelty)
-    partial.replace(path)
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, indices=partition.test, logits=outputs.logits, novelty=outputs.novelty)
     run.last.unlink()  # nothing is left to resume, and it is three times the size of the network
     return outputs
 

@@ -124,7 +124,7 @@ def earlier_names_of(rated: AffectiveSet) -> list[str]:
 
 def identity(rated: AffectiveSet) -> str:
     """A digest of all that decides how pictures are divided and what is learned of them, in their order."""
-    parts = ("\n".join(names_of(rated)).encode(), rated.agreement.tobytes(), rated.groups.tobytes())
+    parts = (_encoded("\n".join(names_of(rated))), rated.agreement.tobytes(), rated.groups.tobytes())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
@@ -151,4 +151,9 @@ def fingerprints(rated: AffectiveSet, indices: NDArray[np.int64]) -> tuple[str, 
 
 
 def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
+    return hashlib.sha256(_encoded("\n".join(sorted(lines)))).hexdigest()[:16]
+
+
+def _encoded(names: str) -> bytes:
+    """Names of files as Linux has them: of an old archive, they may be no UTF-8."""
+    return names.encode("utf-8", "surrogateescape")

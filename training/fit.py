@@ -84,13 +84,8 @@ def fit(
     """
     start = pretrained.load(settings.weights)
     teacher = load_teacher(settings.teacher).to(device) if settings.teacher else None
-    _check_opinion(settings, teacher, rated)
     # Whatever can be refused is refused before anything is written or computed.
-    compose(settings.augment, settings.side)
-    torch.manual_seed(settings.seed)
-    network = build(len(rated.labels), start, reads=settings.reads, dropout=settings.dropout)
-    if settings.frozen:
-        freeze(network, settings.frozen)
+    network = _ready(rated, settings, start, teacher)
     _check_alike(settings, rated, partition)
     seen, own = distributed.by_first(
         lambda: (
@@ -104,7 +99,7 @@ def fit(
     network.to(memory_format=torch.channels_last)
     imitation = None if teacher is None else Imitation(teacher).to(device)
     targets = with_target(rated, settings.target)
-    earlier = _last_layer(start, rated, network.reads)
+    earlier = last_layer(start, rated, network.reads)
     if earlier and not len(partition.validation) and start.pictures & own:
         # Some training pictures are lent to choose how much of it is kept, and it knows their answers.
         terminal().print("the last layer starts anew: that of the start weights knows these pictures")
@@ -124,9 +119,28 @@ def fit(
 def check_start(
     rated: AffectiveSet, partition: Partition, settings: FitSettings, *, seen_test: bool
 ) -> dict[str, int]:
-    """`training.learned.check_unseen`, of the files that a run with these settings starts from."""
+    """Refuse what `fit` would refuse of these settings, and tell what `training.learned.check_unseen` does.
+
+    Raises:
+        AugmentationError, DataError, FitError, InceptionError, WeightsError: see `fit`.
+    """
+    start = pretrained.load(settings.weights)
     teacher = load_teacher(settings.teacher) if settings.teacher else None
-    return _check_unseen(rated, partition, pretrained.load(settings.weights), teacher, seen_test=seen_test)
+    _ready(rated, settings, start, teacher)
+    return _check_unseen(rated, partition, start, teacher, seen_test=seen_test)
+
+
+def _ready(
+    rated: AffectiveSet, settings: FitSettings, start: StartWeights, teacher: Teacher | None
+) -> EmotionInception:
+    """The network that a run begins with, once nothing in its settings is to be refused."""
+    _check_opinion(settings, teacher, rated)
+    compose(settings.augment, settings.side)
+    torch.manual_seed(settings.seed)
+    network = build(len(rated.labels), start, reads=settings.reads, dropout=settings.dropout)
+    if settings.frozen:
+        freeze(network, settings.frozen)
+    return network
 
 
 def _check_unseen(
@@ -187,7 +201,7 @@ def _record(
     }
 
 
-def _last_layer(
+def last_layer(
     start: StartWeights, rated: AffectiveSet, reads: Sequence[str]
 ) -> tuple[Tensor, Tensor] | None:
     """What the last layer may build on; if the start weights have one that cannot be used, that is told."""
@@ -234,8 +248,9 @@ def _check_alike(settings: FitSettings, rated: AffectiveSet, partition: Partitio
 
 
 def _what_is_learned(settings: FitSettings, rated: AffectiveSet, partition: Partition) -> str:
-    """A digest of all that a run depends on but its start weights."""
-    told = "\0".join([repr(settings), *rated.labels, identity(rated)])
+    """A digest of all that a run depends on but the pixels of its pictures."""
+    files = sorted(digests(settings).items())
+    told = "\0".join([repr(settings), repr(files), *rated.labels, identity(rated)])
     indices = (partition.train.tobytes(), partition.validation.tobytes())
     return hashlib.sha256(b"\0".join([told.encode(), *indices])).hexdigest()
 

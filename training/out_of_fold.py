@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.offline.files import replacing
 from training.calibrate import fit_temperature
 from training.evaluate import EvaluationError, earlier_names_of, names_of, probabilities
 from training.run import RunError
@@ -37,15 +38,16 @@ class OutOfFold:
 
 def keep(rated: AffectiveSet, found: OutOfFold, folder: Path) -> None:
     """Write down what `kept_outputs` reads."""
-    np.savez(
-        folder / "out_of_fold.npz",
-        logits=found.logits,
-        novelty=found.novelty,
-        fold=found.fold,
-        agreement=rated.agreement,
-        labels=np.array(rated.labels),
-        pictures=np.array(names_of(rated)),
-    )
+    with replacing(folder / "out_of_fold.npz") as unfinished, unfinished.open("wb") as file:
+        np.savez(
+            file,
+            logits=found.logits,
+            novelty=found.novelty,
+            fold=found.fold,
+            agreement=rated.agreement,
+            labels=np.array(rated.labels),
+            pictures=np.array(names_of(rated)),
+        )
 
 
 def kept_outputs(rated: AffectiveSet, folder: Path) -> OutOfFold:

@@ -21,7 +21,6 @@ from urllib.error import URLError
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torchvision.models import Inception_V3_Weights
 from torchvision.models.inception import Inception3
 
@@ -29,6 +28,7 @@ from app.card import DataSource
 from app.checkpoint import CheckpointError, sha256_of
 from training.learned import LEARNED, NOTHING, from_text, in_checkpoint
 from training.unfold import unfold
+from training.written import save_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -236,7 +236,7 @@ def from_nsfwjs(package: Path, out: Path) -> int:
         f"npm pack nsfwjs@4.4.0 --pack-destination {package.parent}\n"
         f"python -m training weights {package} {out}",
     }
-    save_file(state, out, metadata=metadata)
+    save_tensors(state, out, metadata)
     return len(state)
 
 

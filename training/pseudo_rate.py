@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from app.offline.files import replacing
 from training.affective_set import DataError, cross_validation
 from training.fit_settings import autocast
 from training.head import PENALTIES, HeadFit, extract, fit_head
@@ -27,7 +28,7 @@ from training.near_duplicates import near_any
 from training.pictures import RatedPictures, batches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -122,6 +123,22 @@ def out_of_fold(
     return shares
 
 
+def check_names(sets: Iterable[AffectiveSet]) -> None:
+    """That a table, which is UTF-8, can name the pictures.
+
+    Raises:
+        DataError: it cannot name some, as those of an old archive.
+    """
+    strange = []
+    for picture in (each for rated in sets for each in rated.pictures):
+        try:
+            str(picture).encode()
+        except UnicodeEncodeError:
+            strange.append(str(picture).encode("utf-8", "backslashreplace").decode())
+    if strange:
+        raise DataError(f"{len(strange)} pictures have names that are no UTF-8; rename them", strange)
+
+
 @dataclass(frozen=True, eq=False)
 class PseudoRated:
     """Rows of the table.
@@ -142,7 +159,7 @@ class PseudoRated:
         """The table for the source ``cap_d``. Pictures are named by their way from it: both move together."""
         path.parent.mkdir(parents=True, exist_ok=True)
         here = path.parent.resolve()
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["picture", *self.labels])
             for picture, levels in zip(self.pictures, self.agreement, strict=True):

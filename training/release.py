@@ -157,6 +157,7 @@ def release(
         RunError: the folder holds no run, or that of the cross-validation no finished one.
     """
     record = run.complete_record()
+    cut = _cut_short(run, record, crossval)
     split = Split(**record["split"])
     check_labels(record["labels"], rated)
     check_split(split, rated, partition)
@@ -168,6 +169,8 @@ def release(
         raise EvaluationError(_UNSCORED_WITH_TEST if split.with_test else _UNSCORED)
     other = None if stand_in is None else _substitute(stand_in, output, split, rated, record)
     seen = record.get("seen", {}) if validated is None else validated.seen
+    # After another checkpoint's remarks, which may speak of "this version", one's own need a name.
+    own = f"Of {output.stem}@{version} itself: {note}" if note and other and other.card.note else note
     made_by = [*record["earlier_commands"], record["command"], *(validated.commands if validated else ())]
     card = cards.fill(
         record,
@@ -175,7 +178,7 @@ def release(
         version=version,
         split=split,
         command="\n".join([*made_by, command]),
-        note=" ".join(filter(None, (note_of(seen), _note_of(other), note))),
+        note=" ".join(filter(None, (cut, note_of(seen), _note_of(other), own))),
     )
     valence = valence_by_emotion(rated, partition.train)
     scale = None if valence is None else rated.valence_scale
@@ -202,6 +205,23 @@ def _substitute(
             "would be compared with the checkpoint that stands in"
         )
     return standing_in(path, split, rated)
+
+
+def _cut_short(run: Run, record: Mapping[str, Any], crossval: Path | None) -> str:
+    """What a card says of a run that has not done all of its epochs.
+
+    Raises:
+        EvaluationError: the scores would be a cross-validation's, whose networks have done theirs.
+    """
+    asked, left = record["settings"]["epochs"], run.epochs_left()
+    if left <= 0:
+        return ""
+    if crossval is not None:
+        raise EvaluationError(
+            f"the run in {run.folder} has done {asked - left} of its {asked} epochs; the scores of the "
+            "cross-validation are those of networks that have done them all: go on with `fit --resume`"
+        )
+    return f"This run was ended after {asked - left} of its {asked} epochs."
 
 
 def _note_of(other: Checkpoint | None) -> str:

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 
+from app.offline.files import replacing
 from training import distributed
+from training.written import save_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import torch
@@ -74,15 +76,31 @@ class Run:
                 raise RunError(f"{self.folder} was begun with other settings: {', '.join(changed)}")
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
+        with replacing(path) as unfinished:
+            unfinished.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
 
     def record(self) -> dict[str, Any]:
-        """What `begin` wrote down."""
+        """What `begin` wrote down.
+
+        Raises:
+            RunError: nothing, or it cannot be read.
+        """
         path = self.folder / "run.json"
         if not path.is_file():
             raise RunError(f"{self.folder} holds no run")
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        try:
+            record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
         return record
+
+    def epochs_left(self) -> int:
+        """How many of the epochs that were asked for have not been finished.
+
+        Raises:
+            RunError: the folder holds no run, or a damaged one.
+        """
+        return int(self.record()["settings"]["epochs"]) - int(self.epochs()[-1]["epoch"])
 
     def complete_record(self) -> dict[str, Any]:
         """The same, of a run that says how its pictures were divided and what was typed, as a card does.
@@ -117,12 +135,10 @@ class Run:
                 rows = [*csv.DictReader(file)]
         same = (str(row["phase"]), str(row["epoch"]))
         rows = [old for old in rows if (old["phase"], old["epoch"]) != same]
-        partial = path.with_suffix(".partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(row))
             writer.writeheader()
             writer.writerows([*rows, row])
-        partial.replace(path)
 
 
 def _as_written(split: Any, found: Any) -> Any:  # noqa: ANN401 - a part of a JSON file
@@ -142,19 +158,25 @@ def save(
     if optimiser is not None:
         for index, state in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{key}": value.contiguous() for key, value in state.items()}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata=dict(meta))
-    partial.replace(path)
+    save_tensors(tensors, path, meta)
 
 
 def notes_of(path: Path) -> dict[str, str]:
-    """The progress notes in a file that `save` wrote."""
-    with safe_open(str(path), framework="pt") as file:
+    """The progress notes in a file that `save` wrote.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    with _opened(path) as file:
         return dict(file.metadata())
 
 
 def restore(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer | None) -> dict[str, str]:
-    """Read back what `save` wrote and return its progress notes."""
+    """Read back what `save` wrote and return its progress notes.
+
+    Raises:
+        RunError: it is damaged.
+    """
     weights, states, meta = distributed.by_first(lambda: _read(path))
     network.load_state_dict(weights)
     if optimiser is not None:
@@ -166,7 +188,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]], 
     """Weights, the optimiser's states by the parameter's number, and progress."""
     weights: dict[str, Tensor] = {}
     states: dict[int, dict[str, Tensor]] = {}
-    with safe_open(str(path), framework="pt") as file:
+    with _opened(path) as file:
         for key in file.keys():  # noqa: SIM118 - not a dict
             if key.startswith("optimiser."):
                 _, index, name = key.split(".", 2)
@@ -174,3 +196,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]], 
             else:
                 weights[key] = file.get_tensor(key)
         return weights, states, dict(file.metadata())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise RunError(f"{path} is damaged: {error}") from error

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from app.offline.files import replacing
 from training import pretrained
 from training.affective_set import DataError, Partition, split
 from training.calibrate import fit_temperature
 from training.diagnosis import causes, least_accuracy
 from training.division import describe_split
 from training.evaluate import identity, probabilities
-from training.fit import check_start, fit, with_target
+from training.fit import check_start, fit, last_layer, with_target
 from training.fit_settings import FitError
 from training.head import extract, fit_head
 from training.inception import build
@@ -157,9 +158,26 @@ def study(
             )
         )
         report(rows[-1])
-        (folder / "study.csv").write_text(to_csv(rows), "utf-8")
-        (folder / "study.md").write_text(_told(to_markdown(rows, whole, settings), note_of(seen)), "utf-8")
+        _write(rows, whole, settings, note_of(seen), folder, finished=len(rows) == len(asked))
     return rows
+
+
+def _write(
+    rows: Sequence[Row],
+    whole: AffectiveSet,
+    settings: FitSettings,
+    note: str,
+    folder: Path,
+    *,
+    finished: bool,
+) -> None:
+    """The table, which takes the place of an earlier one when it is finished and not before."""
+    tables = {"csv": to_csv(rows), "md": _told(to_markdown(rows, whole, settings), note)}
+    for ending, table in tables.items():
+        unfinished, path = folder / f"study.unfinished.{ending}", folder / f"study.{ending}"
+        unfinished.write_text(table, "utf-8")
+        if finished:
+            unfinished.replace(path)
 
 
 def _told(table: str, note: str) -> str:
@@ -185,7 +203,8 @@ def _features(
                 return torch.from_numpy(kept["features"])
     pictures = RatedPictures(whole, everything, side=settings.side)
     features, _ = extract(network, batches(pictures, batch=settings.batch, workers=workers), device)
-    np.savez(path, key=key, features=features.numpy())
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, key=key, features=features.numpy())
     return features
 
 
@@ -231,8 +250,11 @@ def _row(
     if condition.layers == "head":
         places = {path: place for place, path in enumerate(whole.pictures)}
         own = features[[places[path] for path in rated.pictures]]
-        network = build(len(rated.labels), pretrained.load(settings.weights), reads=settings.reads)
-        fit_head(network, _part(targets, own, partition.train), _part(targets, own, partition.validation))
+        start = pretrained.load(settings.weights)
+        network = build(len(rated.labels), start, reads=settings.reads)
+        training, held_out = (_part(targets, own, part) for part in (partition.train, partition.validation))
+        earlier = last_layer(start, rated, network.reads)  # which a row of all layers begins with
+        fit_head(network, training, held_out, earlier)
         logits = _logits(network, own)
     else:
         wanted = replace(settings, target=condition.target)

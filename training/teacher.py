@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,6 +28,7 @@ from training.inception import BLOCKS, CHANNELS
 from training.learned import LEARNED, NOTHING, from_text, to_text
 from training.pretrained import WeightsError
 from training.pseudo_rate import column_names
+from training.written import save_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +145,7 @@ class Teacher(nn.Module):
         }
         heads = {f"{_HEADS}{key}": value for key, value in self.heads.state_dict().items()}
         state = {key: value.contiguous() for key, value in (self.network.state_dict() | heads).items()}
-        save_file(state, path, metadata=meta)
+        save_tensors(state, path, meta)
 
     def _by_onnx_runtime(self, scaled: Tensor) -> Tensor:
         height, width = scaled.shape[2:]

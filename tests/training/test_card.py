@@ -92,3 +92,9 @@ def test_the_page_for_people_has_every_figure(card: Card) -> None:
     assert "chosen on 200 other pictures" in text
     assert "majority" not in text, "what was not measured is not explained"
     assert text.index("| accuracy |") < text.index("| kl |")
+
+
+def test_words_with_bars_and_lines_stay_in_their_cell(card: Card) -> None:
+    card = card.model_copy(update={"data": (card.data[0].model_copy(update={"citation": "A | B\nC"}),)})
+    (row,) = [line for line in to_markdown(card, "0" * 64).splitlines() if "A " in line and "| B" in line]
+    assert row.endswith(r"| A \| B C |")

@@ -230,3 +230,25 @@ def test_start_weights_that_were_made_anew_since_are_on_the_card(validated: Path
     assert "weights" in found.for_card(anew)["cross_validation"].differs  # type: ignore[attr-defined]
     older = found.model_copy(update={"digests": {}})
     assert "weights" not in older.for_card(anew)["cross_validation"].differs  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--augment", "flip,hue"], "hue"),
+        (["--frozen", "Mixed_9"], "Mixed_9"),
+        (["--teacher-share", "0.5"], "--teacher-share needs a teacher"),
+    ],
+)
+def test_what_is_refused_leaves_no_folder(
+    words: list[str],
+    why: str,
+    tmp_path: Path,
+    colour_folder: Path,
+    start_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "folds"
+    assert main([*words_for(colour_folder, start_file, folder), *words]) == 1
+    assert why in " ".join(capsys.readouterr().err.split())
+    assert not folder.exists()

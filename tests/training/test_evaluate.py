@@ -99,3 +99,12 @@ def test_ratings_are_told_apart_in_any_order(rated: AffectiveSet) -> None:
     changed = rated.agreement.copy()
     changed[4] = np.roll(changed[4], 1)
     assert known != ratings(replace(rated, agreement=changed))
+
+
+def test_a_file_name_that_is_no_utf8_is_a_name(rated: AffectiveSet) -> None:
+    """As Linux gives that of an old archive; it is told apart from others, and those are as they were."""
+    strange = replace(rated, pictures=(Path("red/\udce4.png"), *rated.pictures[1:]))
+    everything = np.arange(len(rated))
+    for digest in (identity, ratings, lambda each: fingerprint(each, everything)):
+        assert len(digest(strange)) == 16
+        assert digest(strange) != digest(rated)

@@ -366,6 +366,17 @@ def test_processes_that_see_other_pictures_or_emotions_do_not_agree(
     assert _what_is_learned(replace(settings, rate=1.0), rated, partition) != agreed
 
 
+def test_processes_with_other_start_weights_under_one_name_do_not_agree(
+    rated: AffectiveSet, partition: Partition, settings: FitSettings, tmp_path: Path
+) -> None:
+    path = tmp_path / "start.safetensors"
+    path.write_bytes(Path(settings.weights).read_bytes())
+    settings = replace(settings, weights=str(path))
+    agreed = _what_is_learned(settings, rated, partition)
+    path.write_bytes(b"made anew on another machine")
+    assert _what_is_learned(settings, rated, partition) != agreed
+
+
 def test_every_epoch_sees_other_augmentations(
     tmp_path: Path, rated: AffectiveSet, start: StartWeights
 ) -> None:

@@ -16,6 +16,7 @@ from torch import ones
 from tests.training.colours import EACH, LABELS, SIDE
 from tests.training.drawing import draw
 from training.__main__ import main, parser
+from training.verbs.printing import OUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -275,3 +276,20 @@ def test_the_module_runs_as_a_program(
     out, _ = capsys.readouterr()
     for verb in ("weights", "frequencies", "fit", "export", "evaluate"):
         assert re.search(rf"^ +{verb}\b", out, re.MULTILINE)
+
+
+def test_a_device_that_is_not_here_is_wrong_usage(
+    colour_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    words = ["fit", "image_folder", str(colour_folder), "--run", str(tmp_path / "run")]
+    for device, why in (("cuda:1", "there is no cuda:1 here"), ("meta", "is not cpu, cuda or cuda:N")):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, "--device", device])
+        assert why in said(capsys)[1]
+    assert str(parser().parse_args([*words, "--device", "cuda:0"]).device) == "cuda:0"
+
+
+def test_a_path_with_brackets_is_told_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    OUT.print("runs/[final]/report.html")
+    assert "runs/[final]/report.html" in said(capsys)[0]

@@ -224,3 +224,25 @@ def test_what_a_card_says_of_the_pictures_is_told_to_fit(
     assert main([*words, "--output", str(tmp_path / "mine.pt")]) == 1
     assert "give --terms to `fit`" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "mine.pt").exists()
+
+
+def cut_short(fitted: Path, folder: Path, epochs: int) -> Run:
+    """The finished run of one epoch, as if more had been asked for."""
+    run = Run(shutil.copytree(fitted, folder))
+    record = run.record()
+    record["settings"]["epochs"] = epochs
+    (folder / "run.json").write_text(json.dumps(record), "utf-8")
+    return run
+
+
+def test_a_run_that_was_cut_short_says_so(
+    tmp_path: Path, fitted: Path, rated: AffectiveSet, partition: Partition
+) -> None:
+    run = cut_short(fitted, tmp_path / "cut", epochs=8)
+    card = release(run, rated, partition, tmp_path / "cut.pt", version="1", command="", note="Mine.")
+    assert card.note == "This run was ended after 1 of its 8 epochs. Mine."
+    with pytest.raises(EvaluationError, match=r"has done 1 of its 8 epochs.*go on with `fit --resume`"):
+        release(
+            run, rated, partition, tmp_path / "not.pt", version="1", command="", crossval=tmp_path / "nowhere"
+        )
+    assert not (tmp_path / "not.pt").exists()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.inception import EmotionInception
-from training.run import Run, RunError, restore, save
+from training.run import Run, RunError, notes_of, restore, save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +133,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     save(path, network(1), None, {"epoch": "1"})
     before = path.read_bytes()
-    blocked = tmp_path / "best.partial"
+    blocked = tmp_path / ".best.safetensors.unfinished"
     blocked.mkdir()  # so nothing can be written there
     with pytest.raises(Exception, match=r"(?i)is a directory"):
         save(path, network(2), None, {"epoch": "2"})
@@ -142,3 +142,19 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     save(path, network(2), None, {"epoch": "2"})
     assert path.read_bytes() != before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["best.safetensors"]
+
+
+def test_what_is_damaged_is_named(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(RECORD, resume=False)
+    made = network(0)
+    save(run.best, made, None, {"epoch": "1"})
+    whole = run.best.read_bytes()
+    run.best.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match=r"best\.safetensors is damaged"):
+        restore(run.best, made, None)
+    with pytest.raises(RunError, match=r"best\.safetensors is damaged"):
+        notes_of(run.best)
+    (tmp_path / "run.json").write_text("")
+    with pytest.raises(RunError, match=r"run\.json is damaged"):
+        run.record()

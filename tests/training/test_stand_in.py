@@ -193,7 +193,7 @@ def test_what_the_card_of_the_other_says_of_its_scores_is_told(
     card = release(
         Run(run), rated, parts, tmp_path / "m.pt", version="1", command="", note="More.", stand_in=released
     )
-    assert card.note == "Of colours@7, whose scores these are: One is also elsewhere. More."
+    assert card.note == "Of colours@7, whose scores these are: One is also elsewhere. Of m@1 itself: More."
 
 
 def test_a_run_that_knows_what_the_two_are_compared_on_is_refused(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -13,7 +13,10 @@ from app.loading import load
 from tests.training.colours import SIDE, colour_set
 from training.__main__ import main
 from training.fit import FitSettings
+from training.head import fit_head
 from training.run import RunError
+from training.sources import SourceOptions
+from training.sources import load as load_source
 from training.study import Condition, Row, StudyError, conditions, study
 
 if TYPE_CHECKING:
@@ -144,3 +147,59 @@ def test_wrong_conditions_are_wrong_usage(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["study", "image_folder", ".", "--out", "x", *wrong])
     assert caught.value.code == 2
+
+
+def test_features_that_were_not_written_to_the_end_are_none(
+    colour_folder: Path, start_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: BinaryIO, **_: object) -> None:
+        file.write(b"PK")
+        raise OSError("no space left")
+
+    words = [*words_for(colour_folder, start_file, tmp_path), "--targets", "class", "--thresholds", "0"]
+    words += ["--classes", "all", "--layers", "head"]
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez", full)
+        assert main(words) == 1
+    assert not any(tmp_path.iterdir())
+    assert main(words) == 0
+
+
+def test_a_table_takes_the_place_of_an_earlier_one_when_it_is_finished(
+    colour_folder: Path, start_file: Path, tmp_path: Path
+) -> None:
+    whole, cpu = colour_set(colour_folder, agreement=1.0), torch.device("cpu")
+    settings = FitSettings(weights=str(start_file), side=SIDE)
+    first, second = (Condition("head", "class", threshold, None) for threshold in (0.0, 0.5))
+    study(whole, settings, [first, second], tmp_path, device=cpu, command="", report=lambda _: None)
+    before = (tmp_path / "study.csv").read_text("utf-8")
+    told: list[Row] = []
+
+    def cut(row: Row) -> None:
+        told.append(row)
+        if len(told) > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study(whole, settings, [second, first], tmp_path, device=cpu, command="", report=cut)
+    assert (tmp_path / "study.csv").read_text("utf-8") == before
+    assert len((tmp_path / "study.unfinished.csv").read_text("utf-8").splitlines()) == 2
+
+
+def test_a_last_layer_alone_builds_on_that_of_the_start_weights_as_all_layers_do(
+    fitted: Path, colour_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    real = fit_head
+
+    def noted(*arguments: Any) -> object:
+        given.append(arguments[3] if len(arguments) > 3 else None)
+        return real(*arguments)
+
+    monkeypatch.setattr("training.study.fit_head", noted)
+    rated = load_source("image_folder", colour_folder, SourceOptions(terms="free"))
+    settings = FitSettings(weights=str(fitted / "best.safetensors"), side=SIDE)
+    asked, cpu = [Condition("head", "distribution", 0.0, None)], torch.device("cpu")
+    study(rated, settings, asked, tmp_path, device=cpu, command="", seen_test=True, report=lambda _: None)
+    assert given[0] is None  # the gate asks what can be learned from nothing
+    assert given[-1] is not None

@@ -53,9 +53,10 @@ def _meant(folder: Path, name: str, listed: _Listed) -> list[Path]:
     plain = not name.lower().endswith(SUFFIXES)
     endings = ("", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES)) if plain else ("",)
     wanted = [(place, f"{name}{ending}") for place in (folder, folder / "images") for ending in endings]
-    for place, path in wanted:
-        if (place / path).is_file():
-            return [place / path]
+    for place in (folder, folder / "images"):
+        if files := [place / path for at, path in wanted if at == place and (place / path).is_file()]:
+            # Where capitals are all the same, one file is there by several names.
+            return [files[0], *(each for each in files[1:] if not each.samefile(files[0]))]
     for place, path in wanted:
         if files := listed.alike(place, path):
             return files

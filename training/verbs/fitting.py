@@ -12,11 +12,12 @@ from training import distributed, pretrained, teacher
 from training.affective_set import TEST_SHARE, DataError, Partition, split
 from training.fit import fit
 from training.learned import check_unseen, digest, digests_of
-from training.pseudo_rate import Panel, kept_apart, of_both, of_others
+from training.pseudo_rate import Panel, check_names, kept_apart, of_both, of_others
 from training.run import Run
 from training.tune import tune
 from training.verbs import options, reading
 from training.verbs.printing import OUT
+from training.written import check_writable
 
 if TYPE_CHECKING:
     import argparse
@@ -110,17 +111,18 @@ def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParse
 
 
 def _weights(chosen: argparse.Namespace) -> None:
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(chosen.output)
     OUT.print(f"{chosen.output}: {pretrained.from_nsfwjs(chosen.package, chosen.output)} tensors")
 
 
 def _teacher(chosen: argparse.Namespace) -> None:
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(chosen.output)
     OUT.print(f"{chosen.output}: {teacher.from_package(chosen.package, chosen.output)}")
 
 
 def _tune(chosen: argparse.Namespace) -> None:
     settings = options.tune_settings(chosen)
+    check_writable(chosen.output)
     sets = [reading.filtered(chosen, chosen.min_agreement, chosen.top_classes)]
     if chosen.rated is not None:  # before these, as in the tables of `pseudo-rate`
         sets.insert(0, reading.other_set(chosen, chosen.rated[0], Path(chosen.rated[1])))
@@ -140,7 +142,6 @@ def _tune(chosen: argparse.Namespace) -> None:
     )
     learner.provenance += f", fine-tuned on {' and '.join(rated.name for rated in sets)}"
     learner.commands = (*learner.commands, reading.command(chosen))
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
     learner.save(chosen.output)
     for loss in found:
         OUT.print(f"{loss.name}: validation loss {loss.before:.3f} nats before, {loss.after:.3f} after")
@@ -149,11 +150,13 @@ def _tune(chosen: argparse.Namespace) -> None:
 
 def _pseudo_rate(chosen: argparse.Namespace) -> None:
     kind, path = chosen.rated
+    check_writable(chosen.output)
     rated = reading.other_set(chosen, kind, Path(path))
     if chosen.own is None:
         others = reading.to_rate(chosen, rated.labels)
     else:  # its raters are asked, too
         others = reading.keep(reading.whole_set(chosen), chosen.min_agreement, chosen.top_classes)
+    check_names((rated, others))
     everything = np.arange(len(others))
     of_rest = (
         Partition(train=everything, validation=everything[:0], test=everything[:0])

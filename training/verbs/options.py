@@ -59,9 +59,16 @@ def device_option() -> argparse.ArgumentParser:
 
 def _device(name: str) -> torch.device:
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise argparse.ArgumentTypeError(f"{name!r} is not cpu, cuda or cuda:N") from error
+    if device.type not in {"cpu", "cuda"}:
+        raise argparse.ArgumentTypeError(f"{name!r} is not cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise argparse.ArgumentTypeError(
+            f"there is no {name} here; torch {torch.__version__} sees {torch.cuda.device_count()} GPUs"
+        )
+    return device
 
 
 def add_validation_share(

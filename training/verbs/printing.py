@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from training.release import References, Scores
     from training.study import Row
 
-OUT = Console(width=None if sys.stdout.isatty() else 150)  # in a file, nothing tells the width
+# In a file, nothing tells the width; and names of files may have what rich would take for its own tags.
+OUT = Console(width=None if sys.stdout.isatty() else 150, markup=False)
 
 
 def print_scores(scores: Scores, references: References) -> None:

@@ -65,7 +65,7 @@ def with_labels(chosen: argparse.Namespace, labels: tuple[str, ...]) -> Affectiv
 
 def _aside(said: Table | str) -> None:
     """Tell what is no result; of several processes, the first does."""
-    Console(stderr=True, quiet=not distributed.first()).print(said)
+    Console(stderr=True, quiet=not distributed.first(), markup=False).print(said)
 
 
 def other_set(chosen: argparse.Namespace, kind: str, path: Path) -> AffectiveSet:

@@ -224,3 +224,12 @@ def test_a_table_is_loaded_with_its_pictures(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("picture,joy,fear\na,1,4\nb,3,2\nc,5,0\n")
     found = load("cap_d", tmp_path / "table.csv")
     assert found.groups[0] == found.groups[2] != found.groups[1]
+
+
+def test_a_name_without_its_suffix_that_means_two_files_is_refused(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "b.png"):
+        draw(tmp_path / name, 7)
+    (problem,) = problems_of(tmp_path, FRACTIONS)
+    assert problem == "row 2: a may be a.jpg or a.png; name it as its file is named"
+    (tmp_path / "a.png").unlink()
+    assert [path.name for path in read(tmp_path, FRACTIONS).pictures] == ["a.jpg", "b.png"]

@@ -1,0 +1,43 @@
+"""Files that long work ends in: refused before it if they cannot be, and there whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from app.offline.files import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+def check_writable(path: Path) -> None:
+    """Make the file's folder, and see that the file can be put there.
+
+    Raises:
+        OSError: it cannot.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it")
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, notes: Mapping[str, str]) -> None:
+    """Write tensors with their notes as a .safetensors file.
+
+    Raises:
+        OSError: it cannot be written; a file that was there is as it was.
+    """
+    try:
+        with replacing(path) as unfinished:
+            save_file(dict(tensors), unfinished, metadata=dict(notes))
+    except SafetensorError as error:  # of a full disk, for one
+        raise OSError(f"{path} cannot be written: {error}") from error
