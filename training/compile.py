@@ -19,6 +19,7 @@ from torch.nn import functional
 from app.checkpoint import CheckpointError, judging
 from app.compiled import SUFFIX, CannotCompile, Compiled, mark
 from app.loading import with_compiled
+from app.offline.files import replacing
 from training.checksums import list_digest
 
 if TYPE_CHECKING:
@@ -57,9 +58,8 @@ def compile_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
 
 def write_graph(graph: bytes, path: Path) -> Path:
     """Put a graph where it is looked for, whole or not at all, and list its digest."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(graph)
-    partial.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(graph)
     list_digest(path)
     return path
 

@@ -30,7 +30,9 @@ async def model(service: AnyService) -> ModelResponse:
 
 
 _WISH = {
-    "requestBody": {"content": {"application/json": {"schema": ReloadRequest.model_json_schema()}}},
+    "requestBody": {
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ReloadRequest"}}},
+    },
 }
 
 

@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app.api.examples import ANSWERS
 from app.api.middleware import ID_PATTERN
-from app.api.schemas import ExplanationResponse, PredictionResponse, Problem
+from app.api.schemas import ExplanationResponse, PredictionResponse, Problem, ReloadRequest
 from app.api.tensors import InferRequest
 from app.api.upload import FIELD
 
@@ -106,7 +106,7 @@ def install(app: FastAPI) -> None:
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
             # Those that no route takes or returns alone, and those whose example has a null, which FastAPI
             # drops.
-            for model in (Problem, ExplanationResponse, PredictionResponse, InferRequest):
+            for model in (Problem, ExplanationResponse, PredictionResponse, InferRequest, ReloadRequest):
                 described = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(described.pop("$defs", {}))
                 schemas[model.__name__] = described
