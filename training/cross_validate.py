@@ -150,6 +150,8 @@ def cross_validate(
         seen_test: go on though the start weights or the teacher have learned from some of the pictures.
 
     Raises:
+        AugmentationError, FitError, InceptionError, WeightsError: the settings are refused, see
+            `training.fit.fit`.
         DataError: there are too few pictures or groups for so many folds, or some were learned from before.
         RunError: the folder holds something else.
     """

@@ -85,7 +85,8 @@ def fit(
     start = pretrained.load(settings.weights)
     teacher = load_teacher(settings.teacher).to(device) if settings.teacher else None
     # Whatever can be refused is refused before anything is written or computed.
-    network = _ready(rated, settings, start, teacher)
+    _check_opinion(settings, teacher, rated)
+    network = _ready(rated, settings, start)
     _check_alike(settings, rated, partition)
     seen, own = distributed.by_first(
         lambda: (
@@ -117,24 +118,30 @@ def fit(
 
 
 def check_start(
-    rated: AffectiveSet, partition: Partition, settings: FitSettings, *, seen_test: bool
+    rated: AffectiveSet,
+    partition: Partition,
+    settings: FitSettings,
+    *,
+    seen_test: bool,
+    other_labels: bool = False,
 ) -> dict[str, int]:
     """Refuse what `fit` would refuse of these settings, and tell what `training.learned.check_unseen` does.
+
+    With `other_labels` some runs will be of other emotions, and each sees itself what its teacher knows.
 
     Raises:
         AugmentationError, DataError, FitError, InceptionError, WeightsError: see `fit`.
     """
     start = pretrained.load(settings.weights)
     teacher = load_teacher(settings.teacher) if settings.teacher else None
-    _ready(rated, settings, start, teacher)
+    if not other_labels:
+        _check_opinion(settings, teacher, rated)
+    _ready(rated, settings, start)
     return _check_unseen(rated, partition, start, teacher, seen_test=seen_test)
 
 
-def _ready(
-    rated: AffectiveSet, settings: FitSettings, start: StartWeights, teacher: Teacher | None
-) -> EmotionInception:
+def _ready(rated: AffectiveSet, settings: FitSettings, start: StartWeights) -> EmotionInception:
     """The network that a run begins with, once nothing in its settings is to be refused."""
-    _check_opinion(settings, teacher, rated)
     compose(settings.augment, settings.side)
     torch.manual_seed(settings.seed)
     network = build(len(rated.labels), start, reads=settings.reads, dropout=settings.dropout)

@@ -273,7 +273,7 @@ def _shown(loader: DataLoader[Sample], what: str) -> Iterable[Sample]:
 
 def terminal() -> Console:
     """Where progress is told, by one process for all."""
-    return Console(stderr=True, quiet=not distributed.first(), markup=False)
+    return Console(stderr=True, quiet=not distributed.first(), markup=False, emoji=False)
 
 
 def _report(run: Run, phase: str, epoch: int, losses: tuple[float, float], began: float) -> None:

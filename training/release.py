@@ -153,7 +153,8 @@ def release(
     Raises:
         CheckpointError: `stand_in` is no checkpoint.
         EvaluationError: the pictures are not those of the run, of the cross-validation or of `stand_in`; or
-            there are no test pictures, and nothing else to take the scores from.
+            there are no test pictures, and nothing else to take the scores from; or the run was cut short,
+            and the scores would be a cross-validation's.
         RunError: the folder holds no run, or that of the cross-validation no finished one.
     """
     record = run.complete_record()

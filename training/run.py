@@ -100,7 +100,9 @@ class Run:
         Raises:
             RunError: the folder holds no run, or a damaged one.
         """
-        return int(self.record()["settings"]["epochs"]) - int(self.epochs()[-1]["epoch"])
+        # The log is a moment ahead of the weights; but the last ones may have been thrown away since.
+        at = notes_of(self.last) if self.last.exists() else self.epochs()[-1]
+        return int(self.record()["settings"]["epochs"]) - int(at["epoch"])
 
     def complete_record(self) -> dict[str, Any]:
         """The same, of a run that says how its pictures were divided and what was typed, as a card does.

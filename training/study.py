@@ -6,7 +6,7 @@ the rest, as the study did; but each figure has its interval and the levels of p
 ``features.npz``      what the frozen blocks say of every picture, once
 ``all-…/``            a run each, see `training.run`
 ``study.csv``         the table
-``study.md``          the table, for people
+``study.md``          the table, for people; of both, `study.unfinished.…` is what a study has found so far
 """
 
 from __future__ import annotations
@@ -140,11 +140,13 @@ def study(
         report: told of each row as soon as it is there.
 
     Raises:
+        AugmentationError, InceptionError, WeightsError: the settings are refused, see `training.fit.fit`.
         DataError: some of the pictures, each of which may be scored, were learned from before.
         StudyError: the last layer alone, on all that the study is given, learned nothing.
     """
     none, everything = np.arange(0), np.arange(len(whole))
-    seen = check_start(whole, Partition(none, none, everything), settings, seen_test=seen_test)
+    partition = Partition(none, none, everything)
+    seen = check_start(whole, partition, settings, seen_test=seen_test, other_labels=True)
     folder.mkdir(parents=True, exist_ok=True)
     start = pretrained.load(settings.weights)
     frozen = build(len(whole.labels), start, reads=settings.reads).to(device)

@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 
 
 def check_writable(path: Path) -> None:
-    """Make the file's folder, and see that the file can be put there.
+    """See that the file can be put there; nothing is made yet.
 
     Raises:
         OSError: it cannot.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file in it")
-    with tempfile.TemporaryFile(dir=path.parent):
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    with tempfile.TemporaryFile(dir=there):
         pass
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, notes: Mapping[str, str]) -> None:
-    """Write tensors with their notes as a .safetensors file.
+    """Write tensors with their notes as a .safetensors file, and make its folder.
 
     Raises:
         OSError: it cannot be written; a file that was there is as it was.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(path) as unfinished:
             save_file(dict(tensors), unfinished, metadata=dict(notes))

@@ -1,6 +1,7 @@
 """The dreams that one device carries through, half a gradient step at a time.
 
-Between the halves predictions have their turn, so none waits for more than half a step.
+Between the halves predictions have their turn, so none waits for more than half a step, and for what streams
+have begun before it where it is `due`.
 """
 
 from __future__ import annotations

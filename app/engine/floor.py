@@ -13,8 +13,9 @@ class Floor:
 
     A network that shares each operation out among all processors waits at the end of each for the slowest,
     and beside decoding one of them is always late. Pictures that wait together are therefore computed by
-    several workers, each on a thread of its own, which wait for nobody. A picture alone, unless a large one
-    is decoded meanwhile, half a gradient step and whatever has no such streams take the whole device.
+    several workers, each on a thread of its own, which wait for nobody. A picture alone, unless there are two
+    streams and a large one is decoded meanwhile, half a gradient step and whatever has no such streams take
+    the whole device.
 
     Args:
         streams: workers that there are.

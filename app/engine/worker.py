@@ -2,7 +2,8 @@
 
 Each turn takes whatever waits. Predictions go first, up to the largest batch; only when none waits does half
 a gradient step of the running dreams get its turn (`app.engine.dreams`). So an idle engine answers at once,
-a busy one fills its batches by itself, and a prediction waits for half a gradient step at most.
+a busy one fills its batches by itself, and a prediction waits for half a gradient step at most. Where streams
+never end together, it waits once a second for the batches before that, too.
 """
 
 from __future__ import annotations
@@ -207,6 +208,9 @@ class Worker:
             return self._next_warming()
         self._warm_ups.stand_back()
         late = self._next_half() if dreaming else None
+        if dreaming and late is None:  # nobody wants it any more, and the others have stood back for it
+            with self._lines.changed:
+                self._lines.wake()
         return late or self._next_batch() or self._next_besides()
 
     def _next_besides(self) -> Callable[[], object] | None:

@@ -290,6 +290,14 @@ def test_a_device_that_is_not_here_is_wrong_usage(
     assert str(parser().parse_args([*words, "--device", "cuda:0"]).device) == "cuda:0"
 
 
-def test_a_path_with_brackets_is_told_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    OUT.print("runs/[final]/report.html")
-    assert "runs/[final]/report.html" in said(capsys)[0]
+def test_names_with_brackets_are_told_as_they_are(
+    tmp_path: Path, colour_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    OUT.print("runs/[final]/:fire:.html")
+    assert "runs/[final]/:fire:.html" in said(capsys)[0]
+    shutil.copytree(colour_folder, tmp_path / "pictures")
+    (tmp_path / "pictures" / "red").rename(tmp_path / "pictures" / "[red]")
+    assert main(["frequencies", "image_folder", str(tmp_path / "pictures"), "--name", "[mine]"]) == 0
+    told = "".join(capsys.readouterr())
+    assert "[mine]" in told
+    assert ["[red]", str(EACH)] in [row[:2] for row in rows_of(told)]

@@ -149,6 +149,17 @@ def test_wrong_conditions_are_wrong_usage(wrong: list[str]) -> None:
     assert caught.value.code == 2
 
 
+def test_a_teacher_of_some_emotions_is_no_reason_to_refuse_the_rows_that_ask_for_none(
+    tmp_path: Path, colour_folder: Path, start_file: Path
+) -> None:
+    words = [*words_for(colour_folder, start_file, tmp_path), "--targets", "class", "--thresholds", "0"]
+    assert main([*words, "--classes", "all", "--teacher-share", "0.5"]) == 0
+    with (tmp_path / "study.csv").open(newline="") as file:
+        alone, every = csv.DictReader(file)
+    assert float(alone["accuracy"]) > 1 / 3
+    assert "--teacher-share needs a teacher" in every["refused"]
+
+
 def test_features_that_were_not_written_to_the_end_are_none(
     colour_folder: Path, start_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tests.training.colours import EACH, SIDE
@@ -14,21 +15,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_tensors_are_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
+def test_tensors_are_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object, file: Path, **__: object) -> None:
+        file.write_bytes(b"half")
+        raise SafetensorError("no space")
+
+    path = tmp_path / "new" / "weights.safetensors"
     save_tensors({"weight": torch.ones(2)}, path, {"note": "first"})
-    with pytest.raises(OSError, match="cannot be written"):
-        save_tensors({"weight": torch.ones(2)}, tmp_path / "nowhere" / "weights.safetensors", {})
+    with monkeypatch.context() as patched:
+        patched.setattr("training.written.save_file", full)
+        with pytest.raises(OSError, match="cannot be written: no space"):
+            save_tensors({"weight": torch.zeros(2)}, path, {})
     assert load_file(path)["weight"].tolist() == [1, 1]
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "weights.safetensors")
-    assert (tmp_path / "new").is_dir()
-    assert not any((tmp_path / "new").iterdir())
+    assert not any(tmp_path.iterdir())
     with pytest.raises(IsADirectoryError, match="name a file in it"):
-        check_writable(tmp_path / "new")
+        check_writable(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        check_writable(tmp_path / "file" / "weights.safetensors")
 
 
 @pytest.mark.parametrize("verb", ["tune", "pseudo-rate"])

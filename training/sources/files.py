@@ -54,9 +54,15 @@ def _meant(folder: Path, name: str, listed: _Listed) -> list[Path]:
     endings = ("", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES)) if plain else ("",)
     wanted = [(place, f"{name}{ending}") for place in (folder, folder / "images") for ending in endings]
     for place in (folder, folder / "images"):
-        if files := [place / path for at, path in wanted if at == place and (place / path).is_file()]:
-            # Where capitals are all the same, one file is there by several names.
-            return [files[0], *(each for each in files[1:] if not each.samefile(files[0]))]
+        if (place / name).is_file():
+            return [place / name]
+        files: list[Path] = []
+        for ending in endings[1:]:  # where capitals are all the same, one file is there by several names
+            file = place / f"{name}{ending}"
+            if file.is_file() and not any(file.samefile(known) for known in files):
+                files.append(file)
+        if files:
+            return files
     for place, path in wanted:
         if files := listed.alike(place, path):
             return files

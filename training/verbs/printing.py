@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from training.card import how_scored
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from training.study import Row
 
 # In a file, nothing tells the width; and names of files may have what rich would take for its own tags.
-OUT = Console(width=None if sys.stdout.isatty() else 150, markup=False)
+OUT = Console(width=None if sys.stdout.isatty() else 150, markup=False, emoji=False)
 
 
 def print_scores(scores: Scores, references: References) -> None:
@@ -67,7 +66,7 @@ def _print_changes(changes: Mapping[str, Score]) -> None:
 
 def print_confusion(confusion: Confusion) -> None:
     """A row for each rated emotion, a column for each predicted one."""
-    labels = [escape(label) for label in confusion.labels]
+    labels = confusion.labels
     table = Table(Column("rated, then predicted", no_wrap=True), *labels, title="dominant emotion")
     for label, row in zip(labels, confusion.counts, strict=True):
         table.add_row(label, *(f"{count:g}" for count in row))
@@ -78,5 +77,5 @@ def print_study(rows: Sequence[Row]) -> None:
     """The study's table."""
     table = Table(*cells_of(None))
     for row in rows:
-        table.add_row(*map(escape, cells_of(row)))
+        table.add_row(*cells_of(row))
     OUT.print(table)

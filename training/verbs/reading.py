@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from training import distributed
@@ -32,9 +31,9 @@ def filtered(
     whole = whole_set(chosen)
     kept = keep(whole, min_agreement, top_classes)
     before, after = whole.frequencies(), kept.frequencies()
-    table = Table("dominant emotion", "pictures", "after filtering", title=escape(whole.name))
+    table = Table("dominant emotion", "pictures", "after filtering", title=whole.name)
     for label, count in before.items():
-        table.add_row(escape(label), str(count), str(after.get(label, 0)))
+        table.add_row(label, str(count), str(after.get(label, 0)))
     table.add_row("all", str(len(whole)), str(len(kept)))
     table.add_row("of them ties", str(whole.ties), str(kept.ties))
     _aside(table)
@@ -65,7 +64,7 @@ def with_labels(chosen: argparse.Namespace, labels: tuple[str, ...]) -> Affectiv
 
 def _aside(said: Table | str) -> None:
     """Tell what is no result; of several processes, the first does."""
-    Console(stderr=True, quiet=not distributed.first(), markup=False).print(said)
+    Console(stderr=True, quiet=not distributed.first(), markup=False, emoji=False).print(said)
 
 
 def other_set(chosen: argparse.Namespace, kind: str, path: Path) -> AffectiveSet:

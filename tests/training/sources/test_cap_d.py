@@ -231,5 +231,8 @@ def test_a_name_without_its_suffix_that_means_two_files_is_refused(tmp_path: Pat
         draw(tmp_path / name, 7)
     (problem,) = problems_of(tmp_path, FRACTIONS)
     assert problem == "row 2: a may be a.jpg or a.png; name it as its file is named"
+    (tmp_path / "a").write_bytes((tmp_path / "a.png").read_bytes())
+    assert read(tmp_path, FRACTIONS).pictures[0].name == "a"  # which is just as it says
+    (tmp_path / "a").unlink()
     (tmp_path / "a.png").unlink()
     assert [path.name for path in read(tmp_path, FRACTIONS).pictures] == ["a.jpg", "b.png"]
