@@ -37,7 +37,9 @@ _NOISE = 0.15 * 255  # SmoothGrad's own choice: 10 to 20 % of the range
 _CENTRE = 0.25
 _WINDOW = 45
 _STRIDE = 30
-_PEER_LINES = "python -m pip install captum tqdm, python -m pip install --no-deps grad-cam ttach opencv-python-headless"
+_PEER_LINES = (
+    "python -m pip install captum tqdm, python -m pip install --no-deps grad-cam ttach opencv-python-headless"
+)
 
 
 class PeerMissing(Exception):
