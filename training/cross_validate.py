@@ -35,6 +35,7 @@ from training.metrics import common_labels, measure, measure_with_intervals, ref
 from training.novelty import with_novelty
 from training.out_of_fold import OutOfFold, cross_fitted, keep
 from training.run import Run, RunError
+from training.written import save_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -228,8 +229,7 @@ def _fold(
     card = cards.fill(run.record(), name="fold", version="0", split=_split(notes), command="")
     outputs = outputs_of(export.as_served(judging, card, device), rated, partition.test)
     assert outputs.novelty is not None  # noqa: S101 - it has just been given
-    with replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.savez(file, indices=partition.test, logits=outputs.logits, novelty=outputs.novelty)
+    save_arrays(path, indices=partition.test, logits=outputs.logits, novelty=outputs.novelty)
     run.last.unlink()  # nothing is left to resume, and it is three times the size of the network
     return outputs
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.offline.files import replacing
 from training.calibrate import fit_temperature
 from training.evaluate import EvaluationError, earlier_names_of, names_of, probabilities
 from training.run import RunError
+from training.written import save_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,16 +38,15 @@ class OutOfFold:
 
 def keep(rated: AffectiveSet, found: OutOfFold, folder: Path) -> None:
     """Write down what `kept_outputs` reads."""
-    with replacing(folder / "out_of_fold.npz") as unfinished, unfinished.open("wb") as file:
-        np.savez(
-            file,
-            logits=found.logits,
-            novelty=found.novelty,
-            fold=found.fold,
-            agreement=rated.agreement,
-            labels=np.array(rated.labels),
-            pictures=np.array(names_of(rated)),
-        )
+    save_arrays(
+        folder / "out_of_fold.npz",
+        logits=found.logits,
+        novelty=found.novelty,
+        fold=found.fold,
+        agreement=rated.agreement,
+        labels=np.array(rated.labels),
+        pictures=np.array(names_of(rated)),
+    )
 
 
 def kept_outputs(rated: AffectiveSet, folder: Path) -> OutOfFold:

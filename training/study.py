@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from app.offline.files import replacing
 from training import pretrained
 from training.affective_set import DataError, Partition, split
 from training.calibrate import fit_temperature
@@ -36,6 +35,7 @@ from training.learned import note_of
 from training.metrics import measure_with_intervals, reference_levels
 from training.pictures import RatedPictures, batches
 from training.run import Run
+from training.written import save_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -205,8 +205,7 @@ def _features(
                 return torch.from_numpy(kept["features"])
     pictures = RatedPictures(whole, everything, side=settings.side)
     features, _ = extract(network, batches(pictures, batch=settings.batch, workers=workers), device)
-    with replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.savez(file, key=key, features=features.numpy())
+    save_arrays(path, key=key, features=features.numpy())
     return features
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -42,3 +44,13 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, notes: Mapping[str, 
             save_file(dict(tensors), unfinished, metadata=dict(notes))
     except SafetensorError as error:  # of a full disk, for one
         raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def save_arrays(path: Path, **arrays: NDArray[Any] | str) -> None:
+    """Write arrays by their names as an .npz file.
+
+    Raises:
+        OSError: it cannot be written; a file that was there is as it was.
+    """
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type] # it takes whatever becomes an array

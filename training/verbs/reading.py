@@ -6,12 +6,11 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
-from training import distributed
 from training.affective_set import split
 from training.division import describe_split, split_as
+from training.phases import terminal
 from training.sources import SourceOptions, load_unrated
 from training.sources import load as load_source
 from training.sources.options import NOT_STATED
@@ -64,7 +63,7 @@ def with_labels(chosen: argparse.Namespace, labels: tuple[str, ...]) -> Affectiv
 
 def _aside(said: Table | str) -> None:
     """Tell what is no result; of several processes, the first does."""
-    Console(stderr=True, quiet=not distributed.first(), markup=False, emoji=False).print(said)
+    terminal().print(said)
 
 
 def other_set(chosen: argparse.Namespace, kind: str, path: Path) -> AffectiveSet:
