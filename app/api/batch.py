@@ -98,7 +98,8 @@ async def predict_batch(
         one = partial(
             _answer, request, service, model, deadline=began + seconds, top_k=query.top_k, waits=waits
         )
-        work = together(one, uploads, batch=service.settings.max_batch)
+        limits = service.settings
+        work = together(one, uploads, batch=limits.max_batch, places=limits.max_predictions)
         results = await while_connected(request, work)
     response.headers.update(server_timing(total=time.monotonic() - began))
     if waits:

@@ -60,7 +60,13 @@ def make_service(settings: Settings, model: Model, devices: Sequence[Device], me
     decoding = Workers(
         "decode", threads=settings.decode_threads, most=settings.max_predictions + explanations
     )
-    engine = Engine(devices, limits, metrics, beside=lambda: decoding.busy_seconds)
+    engine = Engine(
+        devices,
+        limits,
+        metrics,
+        beside=lambda: decoding.busy_seconds,
+        before=lambda: decoding.seconds_ahead,
+    )
     metrics.watch("ready", "1 when requests are taken", lambda: engine.ready)
     for device in devices:
         if device.torch.type == "cuda":

@@ -256,7 +256,8 @@ async def _predict(
             on_device(prediction.queue_seconds, prediction.infer_seconds)
             return prediction
 
-    return await together(one, pictures, batch=service.settings.max_batch)
+    limits = service.settings
+    return await together(one, pictures, batch=limits.max_batch, places=limits.max_predictions)
 
 
 def _answer(model: Model, asked: Asked, predictions: list[Prediction]) -> dict[str, Any]:

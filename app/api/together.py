@@ -15,7 +15,11 @@ _BATCHES = 2  # one on the device, and the next being decoded
 
 
 async def together(
-    work: Callable[[Given], Coroutine[None, None, Result]], given: Iterable[Given], *, batch: int
+    work: Callable[[Given], Coroutine[None, None, Result]],
+    given: Iterable[Given],
+    *,
+    batch: int,
+    places: int,
 ) -> list[Result]:
     """What the work makes of each thing given, in their order; the first to fail ends the others.
 
@@ -23,11 +27,13 @@ async def together(
         work: of one of them.
         given: to the work.
         batch: of the engine, at most.
+        places: that the engine has for all requests. A form takes half of them at most, however large its
+            batches: else it would be refused for want of room by nothing but itself.
 
     Raises:
         BaseException: what the first that failed raised.
     """
-    room = asyncio.Semaphore(_BATCHES * batch)
+    room = asyncio.Semaphore(min(_BATCHES * batch, max(1, places // 2)))
 
     async def one(thing: Given) -> Result:
         async with room:

@@ -31,6 +31,7 @@ class Workers:
 
     def __init__(self, name: str, *, threads: int, most: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._threads = threads
         self._most = most
         self._count = self._running = 0
         self._usual = 0.0
@@ -40,6 +41,12 @@ class Workers:
     def busy_seconds(self) -> float:
         """What a piece of work takes as a rule, while one runs; otherwise 0."""
         return self._usual if self._running else 0.0
+
+    @property
+    def seconds_ahead(self) -> float:
+        """Until one more piece of work would be done, as a rule, if there are others; otherwise 0."""
+        with self._lock:
+            return (self._count + 1) * self._usual / self._threads if self._count else 0.0
 
     async def run(self, work: Callable[[], T], *, deadline: float) -> T:
         """The result of the work.
@@ -68,6 +75,7 @@ class Workers:
         try:
             job = self._pool.submit(unless_late)
         except RuntimeError:  # the process may have no more threads
+            left.clear()  # the pool has queued it all the same
             self._ended()
             raise
         job.add_done_callback(self._ended)

@@ -187,8 +187,10 @@ class Dreams:
 
     def _hand_over(self, over: Sequence[DreamJob], shared: int) -> None:
         """Answer dreams that are over; so many shared a step with each."""
+        now = self._lines.clock()
         for job in over:
-            self._lines.learn(Kind.EXPLANATION, job.infer_seconds / shared / job.dream.steps_taken)
+            taken = now - (now if job.started is None else job.started)  # with what predictions had of it
+            self._lines.learn(Kind.EXPLANATION, taken / shared / job.dream.steps_taken)
             try:
                 result = job.result()
             except Exception as error:  # noqa: BLE001 - it is computed on the device as well

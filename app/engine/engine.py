@@ -33,6 +33,8 @@ CHECK_SECONDS = 0.1
 """Time between two looks at the workers."""
 LONGEST_BACK_OFF = 30.0
 """Seconds between two restarts of a worker that never gets warm."""
+_DOUBLINGS = 10
+"""Of that time at most: a device that is lost for good is tried for ever, and powers of two have an end."""
 MOST_HUNG = 3
 """Times that a device hung, whose threads nothing can end, until the process should be restarted whole."""
 MOST_DEATHS = 5
@@ -53,6 +55,7 @@ class Engine:
         metrics: where it counts.
         clock: monotonic, in seconds; deadlines are by it.
         beside: seconds that decoding, where it goes on now, takes a processor; else 0.
+        before: seconds until a picture that came now would be decoded, if others are before it; else 0.
     """
 
     def __init__(
@@ -63,11 +66,12 @@ class Engine:
         *,
         clock: Callable[[], float] = time.monotonic,
         beside: Callable[[], float] = lambda: 0.0,
+        before: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._limits = limits
         self._metrics = metrics
         running = sum(limits.running_on(device.torch) for device in devices)
-        self._lines = Lines(limits, running, metrics, clock=clock, beside=beside)
+        self._lines = Lines(limits, running, metrics, clock=clock, beside=beside, before=before)
         self._posts = [post for index, device in enumerate(devices) for post in _posts(index, device)]
         self._workers = [self._new_worker(number) for number in range(len(self._posts))]
         self._restarts = [0] * len(self._posts)
@@ -224,9 +228,11 @@ class Engine:
         """
         if not self.ready:
             raise EngineStopped("no device is ready to try a new checkpoint")
-        leaders = [worker for worker in self._workers if worker.leads and worker.open]
-        warming = [asyncio.wrap_future(worker.warm(model)) for worker in leaders]
-        await asyncio.gather(*warming)
+        warmed: set[Worker] = set()
+        # One that was replaced meanwhile has warmed up the old model, and is asked in its turn.
+        while fresh := {each for each in self._workers if each.leads and each.open} - warmed:
+            await asyncio.gather(*(asyncio.wrap_future(worker.warm(model)) for worker in fresh))
+            warmed |= fresh
         self._model = model
 
     async def drain(self, grace: float) -> None:
@@ -265,7 +271,8 @@ class Engine:
 
     def _lose(self, index: int, reason: str, now: float) -> None:
         self._metrics.restarts.labels(reason).inc()
-        wait = min(LONGEST_BACK_OFF, CHECK_SECONDS * (2 ** self._restarts[index] - 1))  # the first at once
+        doublings = min(self._restarts[index], _DOUBLINGS)
+        wait = min(LONGEST_BACK_OFF, CHECK_SECONDS * (2**doublings - 1))  # the first at once
         log.critical("the thread of %s %s; a new one in %g s", self._posts[index].device.torch, reason, wait)
         self._workers[index].retire(f"the device's thread {reason}")
         self._restarts[index] += 1

@@ -43,6 +43,7 @@ class Lines:
         metrics: where waiting is counted.
         clock: monotonic, in seconds; a test gives its own.
         beside: seconds that other work, which goes on now beside the devices, takes a processor; else 0.
+        before: seconds until what came now would be ready for the devices, if others are before it; else 0.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class Lines:
         *,
         clock: Callable[[], float] = time.monotonic,
         beside: Callable[[], float] = lambda: 0.0,
+        before: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.clock = clock
         self._beside = beside
+        self._before = before
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
         self._shared = threading.Condition(lock)
@@ -261,8 +264,9 @@ class Lines:
         budget = _MARGIN * (deadline - self.clock())
         if ahead >= self._most[kind]:
             return QueueFull(f"as many {kind}s are under way as may be: {ahead}", self._work[kind] * each)
-        # An engine with nothing to do refuses nobody, so that a bad estimate cannot shut it for ever.
-        if ahead and (expected := (self._work[kind] + work) * each) > budget:
+        # Who has nothing to do refuses nobody, so that a bad estimate cannot shut it for ever.
+        expected = max((self._work[kind] + work) * each if ahead else 0.0, self._before())
+        if expected > budget:
             message = f"the answer would come after its deadline; {kind}s ahead: {ahead}"
             return QueueFull(message, expected - budget)
         return None

@@ -92,7 +92,7 @@ class Worker:
 
     def start(self, model: Model) -> None:
         """Start the thread, which warms the model up and then takes turns."""
-        self._first_model = model
+        self._first_model = model if self.leads else None  # it would be kept by who never warms it up
         self.thread.start()
 
     def warm(self, model: Model) -> Future[None]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from PIL import Image
 
 from app.api.schemas import BatchResponse
-from tests.api.serving import service, slug
+from app.engine import Kind
+from app.main import create_app
+from tests.api.serving import service, serving, slug
 from tests.api.test_inference_protocol import INFER, image
 from tests.api.test_metrics import samples
 from tests.pictures import BLUE, GREEN, RED, encoded, noise, plain
@@ -131,8 +135,14 @@ def test_a_long_form_holds_few_places_at_once(base_settings: Settings) -> None:
         assert samples(client).get(("deepemotion_shed_total", (("kind", "prediction"),)), 0) == 0
 
 
-def test_what_finds_no_place_is_told_for_each_picture(crowded: httpx.Client) -> None:
-    found = emotions(crowded.post(PATH, files=form(*[plain()] * 6)))
+def test_what_finds_no_place_is_told_for_each_picture(base_settings: Settings) -> None:
+    settings = base_settings.model_copy(update={"max_predictions": 4})
+    app = create_app(settings)
+    with serving(app, settings) as client, ExitStack() as held:
+        for _ in range(3):
+            engine = app.state.service.engine
+            held.enter_context(engine.place(Kind.PREDICTION, deadline=time.monotonic() + 60))
+        found = emotions(client.post(PATH, files=form(*[plain()] * 6)))
     assert "anger" in found
     assert set(found) <= {"anger", "queue-full"}
     assert "queue-full" in found

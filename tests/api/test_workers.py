@@ -49,6 +49,25 @@ async def test_how_long_it_is_busy(workers: Workers) -> None:
     assert workers.busy_seconds == 0
 
 
+async def test_how_long_the_line_is() -> None:
+    workers = Workers("test", threads=2, most=10)
+    assert workers.seconds_ahead == 0
+    for _ in range(30):
+        await workers.run(lambda: time.sleep(0.02), deadline=soon())
+    assert workers.seconds_ahead == 0
+    release = threading.Event()
+    held = [asyncio.create_task(workers.run(release.wait, deadline=soon())) for _ in range(7)]
+    await asyncio.sleep(0)
+    assert 0.08 <= workers.seconds_ahead < 0.5  # of eight pieces by two threads
+    for task in held[2:]:
+        task.cancel()
+    await asyncio.wait(held[2:])
+    assert workers.seconds_ahead < 0.5 * 3 / 8
+    release.set()
+    await asyncio.gather(*held[:2])
+    workers.close()
+
+
 async def test_the_line_is_short(workers: Workers) -> None:
     release = threading.Event()
     taken = [asyncio.create_task(workers.run(release.wait, deadline=soon())) for _ in range(2)]
@@ -116,3 +135,18 @@ async def test_a_thread_that_could_not_be_started_takes_no_place(
             with pytest.raises(RuntimeError, match="new thread"):
                 await workers.run(lambda: 7, deadline=soon())
     assert await workers.run(lambda: 7, deadline=soon()) == 7
+
+
+async def test_work_for_which_no_thread_could_be_started_is_not_done_later(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left() -> None:
+        raise RuntimeError("can't start new thread")
+
+    done = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(workers._pool, "_adjust_thread_count", none_left)  # after it has queued the work
+        with pytest.raises(RuntimeError, match="new thread"):
+            await workers.run(done.set, deadline=soon())
+    assert await workers.run(lambda: 7, deadline=soon()) == 7
+    assert not done.is_set()

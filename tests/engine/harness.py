@@ -95,8 +95,15 @@ class Bench:
         self.clock = Clock()
         self.metrics = Metrics()
         running = self.count * self.limits.running_on(CPU.torch)
-        self.beside = 0.0
-        self.lines = Lines(self.limits, running, self.metrics, clock=self.clock, beside=lambda: self.beside)
+        self.beside = self.before = 0.0
+        self.lines = Lines(
+            self.limits,
+            running,
+            self.metrics,
+            clock=self.clock,
+            beside=lambda: self.beside,
+            before=lambda: self.before,
+        )
         self.model = self.model_of(self.checkpoint)
         self.floors = [Floor(self.streams) for _ in range(self.count)]
         self.workers = [self.new_worker(number) for number in range(self.count * self.streams)]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -23,7 +25,8 @@ from app.engine import (
     ModelFailed,
     QueueFull,
 )
-from app.engine.engine import MOST_DEATHS
+from app.engine.engine import LONGEST_BACK_OFF, MOST_DEATHS
+from app.engine.worker import Worker
 from app.loading import load
 from app.metrics import Metrics
 from tests.engine.harness import BLUE, CPU, GREEN, RED, WHITE, Clock, Torch, streaming
@@ -32,6 +35,7 @@ from tests.tiny import LABELS, SIDE, write_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from concurrent.futures import Future
 
     from app.devices import Device
     from app.engine import Explanation, Prediction
@@ -417,6 +421,48 @@ async def test_a_new_model_answers_after_it_was_warmed_up(checkpoint: Checkpoint
         with pytest.raises(ModelFailed):
             await asked.predict(WHITE)
         assert {LABELS[(await task).probabilities.argmax()] for task in old} == {"anger"}
+
+
+async def test_who_is_replaced_while_a_new_model_warms_up_is_asked_to_warm_it_up_as_well(
+    checkpoint: Checkpoint, frail: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(checkpoint, devices=(CPU, CPU)) as asked:
+        first, second = asked.engine._workers
+        async with asyncio.timeout(60):
+            while not (first.open and second.open):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        warmed: list[int] = []
+        second.open = False  # as one is that has just been started
+
+        def warm(worker: Worker, model: Model) -> Future[None]:
+            second.open = True
+            warmed.append(worker.index)
+            return real(worker, model)
+
+        real = Worker.warm
+        monkeypatch.setattr(Worker, "warm", warm)
+        await asked.engine.warm(Model((frail, frail)))
+        assert warmed == [first.index, second.index]
+
+
+async def test_a_model_that_was_replaced_is_let_go_by_all_streams(checkpoint: Checkpoint) -> None:
+    first = streaming(checkpoint)
+    async with running(first, devices=(replace(CPU, streams=2),)) as asked:
+        old = weakref.ref(asked.model)
+        asked.model = Model((streaming(checkpoint),))
+        await asked.engine.warm(asked.model)
+        await asked.predict(RED)
+        gc.collect()
+        assert old() is None
+
+
+def test_a_device_that_is_lost_for_good_is_tried_for_ever() -> None:
+    clock = Clock()
+    engine = Engine([CPU], EngineLimits(), Metrics(), clock=clock)
+    engine._restarts[0] = 5000
+    engine._workers[0].died = True
+    engine.check_workers()
+    assert engine._restart_at[0] == clock.now + LONGEST_BACK_OFF
 
 
 def test_streams_that_are_late_together_are_one_hang_of_their_device() -> None:

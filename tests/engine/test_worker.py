@@ -73,6 +73,20 @@ def test_who_could_not_be_answered_in_time_is_refused_at_once(checkpoint: Checkp
     bench.predict(seconds=60)  # there is room for whoever has more time
 
 
+def test_who_would_come_to_the_device_too_late_is_refused_at_once(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    bench.before = 9.0  # seconds, for all the pictures that are to be decoded first
+    with pytest.raises(QueueFull, match="after its deadline") as refused:
+        bench.predict(seconds=10)
+    assert refused.value.retry_after == pytest.approx(1, abs=0.1)
+    assert bench.counted("shed_total", kind="prediction") == 1
+    assert bench.lines.refusal(Kind.PREDICTION, bench.deadline(10)) is not None
+    bench.predict(seconds=12)
+    bench.dream()
+    bench.before = 0.0
+    bench.predict(seconds=10)
+
+
 def test_an_engine_with_nothing_to_do_refuses_nobody(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint)
     for _ in range(50):
@@ -190,6 +204,18 @@ def test_a_sheet_counts_as_all_its_dreams(checkpoint: Checkpoint) -> None:
     for _ in range(12):
         bench.lines.release(Kind.EXPLANATION, work=8 * 5)
     bench.lines.hold(Kind.EXPLANATION, bench.deadline(30), work=40)
+
+
+def test_explanations_that_predictions_hold_up_let_fewer_others_in(checkpoint: Checkpoint) -> None:
+    bench = Bench(checkpoint)
+    dream = bench.dream()
+    while not dream.answer.done():
+        bench.turns(1)
+        bench.clock.now += 1.0  # in which others have the device
+    bench.lines.release(Kind.EXPLANATION)
+    bench.lines.hold(Kind.EXPLANATION, bench.deadline(100), work=100)
+    with pytest.raises(QueueFull, match="after its deadline"):
+        bench.lines.hold(Kind.EXPLANATION, bench.deadline(100), work=100)
 
 
 def test_two_idle_devices_share_a_burst(checkpoint: Checkpoint) -> None:
