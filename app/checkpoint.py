@@ -163,11 +163,16 @@ def verified(path: Path) -> tuple[bytes, str]:
     Use these bytes and do not read the file again: it may have been replaced meanwhile.
 
     Raises:
-        CheckpointError: the file is missing, not listed, or not the listed one.
+        CheckpointError: the file is missing, cannot be read, is not listed, or not the listed one.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint at {path.absolute()}")  # the setting may be relative
-    expected, data = listed_sha256(path), path.read_bytes()
+    try:
+        if not path.is_file():
+            raise CheckpointError(
+                f"there is no checkpoint at {path.absolute()}"
+            )  # the setting may be relative
+        expected, data = listed_sha256(path), path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     actual = hashlib.sha256(data).hexdigest()
     if actual != expected:
         raise CheckpointError(f"{path} has sha256 {actual}, but {CHECKSUMS} lists {expected}")
@@ -178,7 +183,8 @@ def load_torchscript(path: Path, device: torch.device) -> Checkpoint:
     """Verify and load the file of record alone, whatever lies beside it.
 
     Raises:
-        CheckpointError: the file is not `verified`, is no TorchScript file, or has no valid card.
+        CheckpointError: the file is not `verified`, is no TorchScript file, has no valid card, or does not
+            fit on the device.
     """
     data, digest = verified(path)  # before anything is parsed: a TorchScript file is code
     extra = {CARD_FILE: ""}
@@ -199,7 +205,10 @@ def load_torchscript(path: Path, device: torch.device) -> Checkpoint:
     for weight in network.parameters():  # a ScriptModule has no requires_grad_ of its own
         weight.requires_grad_(requires_grad=False)
     layers = _layers(network)  # while it is on no device that somebody may be using
-    network = network.to(device=device, memory_format=torch.channels_last)
+    try:
+        network = network.to(device=device, memory_format=torch.channels_last)
+    except RuntimeError as error:  # its memory is full, or another process has it for itself
+        raise CheckpointError(f"the network in {path} cannot be put on {device}: {error}") from error
     return Checkpoint(network, card, digest, device, layers)
 
 

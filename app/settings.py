@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import tracing
@@ -32,6 +32,17 @@ _LINKS = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT)\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)
 """What Kubernetes sets in every container beside Services named deepemotion, or deepemotion-canary."""
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+def _as_browsers_say(origin: str) -> str:
+    """Without capitals, and without the port that goes without saying: what is compared is the text."""
+    scheme, _, site = origin.lower().partition("://")
+    return f"{scheme}://{site.removesuffix(':443' if scheme == 'https' else ':80')}"
+
+
+Origin = Annotated[
+    str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,255}$"), AfterValidator(_as_browsers_say)
+]
 
 
 class Settings(BaseSettings):
@@ -65,6 +76,7 @@ class Settings(BaseSettings):
 
     host: str = Field(
         default="127.0.0.1",
+        pattern=r"^\S+$",  # of nothing asyncio makes every address there is
         description="address to listen on; local by default, because without keys_file nobody needs a key",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 takes any free one and logs it")
@@ -87,7 +99,7 @@ class Settings(BaseSettings):
         max_length=4096,
         description="addresses or networks, with commas, whose X-Forwarded-For is believed; none by default",
     )
-    cors_origins: tuple[Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,255}$")], ...] = Field(
+    cors_origins: tuple[Origin, ...] = Field(
         default=(),
         description="other sites whose pages may ask this service, as a JSON list such as "
         '["https://example.org"]; none by default',

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from app.offline.predicting import Outcome
 
-FORMAT = 3
+FORMAT = 4
+"""Another when lines, or what pictures look like to the network, are no longer what they were."""
 _LEFT_OUT = (None, "", ())
 
 

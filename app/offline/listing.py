@@ -21,6 +21,9 @@ PATH_COLUMN = "path"
 """The column of a CSV list that is read, and of every table that is written."""
 
 _TYPES = mimetypes.MimeTypes(filenames=())  # Python's own table: the same pictures on every machine
+for _suffix in (".jfif", ".pjpeg", ".mpo"):
+    _TYPES.add_type("image/jpeg", _suffix)
+_TYPES.add_type("image/png", ".apng")
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8")
 _LINKED = "linked folders"
 _HIDDEN = "hidden"

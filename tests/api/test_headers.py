@@ -147,6 +147,20 @@ def test_who_asks_whether_he_may_is_recorded_as_everybody(
     assert "may-i" in [getattr(record, "fields", {}).get("request_id") for record in caplog.records]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("https://Example.org", "https://example.org"),
+        ("https://example.org:443", "https://example.org"),
+        ("http://example.org:80", "http://example.org"),
+        ("http://example.org:443", "http://example.org:443"),
+        ("http://[2001:DB8::1]:8080", "http://[2001:db8::1]:8080"),
+    ],
+)
+def test_an_origin_is_taken_as_browsers_say_it(given: str, said: str) -> None:
+    assert Settings(cors_origins=(given,)).cors_origins == (said,)
+
+
 @pytest.mark.parametrize("origin", ["*", "example.org", "https://*.example.org", "https://example.org/page"])
 def test_an_origin_is_a_site_by_its_name(origin: str) -> None:
     with pytest.raises(ValidationError):

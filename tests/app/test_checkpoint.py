@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,29 @@ def test_sums_that_are_not_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / CHECKSUMS).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CheckpointError, match="SHA256SUMS"):
         load(path, CPU)
+
+
+@pytest.mark.parametrize("name", ["tiny.pt", CHECKSUMS])
+def test_a_file_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = write_checkpoint(tmp_path)
+    real = Path.open
+
+    def refuse(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if self.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, who may read everything
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read: Permission denied"):
+        load(path, CPU)
+
+
+def test_a_device_that_takes_no_network_is_told(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="cannot be put on mps"):
+        load(path, torch.device("mps"))  # which no Linux has
 
 
 def test_a_missing_file_is_refused_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,8 @@ def test_devices(device: str) -> None:
         ("max_batch", "0"),
         ("max_predictions", "0"),
         ("log_level", "loud"),
+        ("host", ""),
+        ("host", " "),
         ("upload_memory_bytes", "1000"),
     ],
 )

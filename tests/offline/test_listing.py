@@ -46,6 +46,11 @@ def test_formats_that_are_not_read_are_listed_so_that_they_are_told_of(tmp_path:
     ]
 
 
+def test_a_jpeg_by_another_name_is_one(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jfif", "b.pjpeg", "c.MPO", "d.apng")
+    assert len(in_folder(str(tmp_path)).paths) == 4
+
+
 def test_a_name_is_never_taken_for_an_address(tmp_path: Path) -> None:
     touch(tmp_path, "Note: what?.png", "IMG:1#2.jpg", "data:x.png", "x.png.gz")
     found = in_folder(str(tmp_path))
