@@ -19,8 +19,8 @@ const state = {
 
 // ---- one task at a time -------------------------------------------------------------------------------------
 
-// A new task takes the place of the old. Resolves to null when it was cancelled or refused.
-async function run(message, again, task) {
+// A new task takes the place of the old. Resolves to null when it was cancelled or refused, which is told of `whose`.
+async function run(message, again, task, whose = "") {
   state.pending?.abort();
   const pending = (state.pending = new AbortController());
   hideRefusal();
@@ -34,7 +34,7 @@ async function run(message, again, task) {
   } catch (error) {
     if (error.name === "AbortError") return null;
     const told = error instanceof Refusal ? error : new Refusal(UNEXPECTED);
-    if (state.pending === pending) showRefusal(told, again);
+    if (state.pending === pending) showRefusal(told, again, whose);
     if (told !== error) console.error(error);
     return null;
   } finally {
@@ -70,8 +70,8 @@ function cancel() {
   if (held) (state.answer ? at("dominant") : at("file")).focus({ preventScroll: true });
 }
 
-function showRefusal(refusal, again) {
-  at("refused").textContent = refusal.title;
+function showRefusal(refusal, again, whose = "") {
+  at("refused").textContent = whose ? `${whose}: ${refusal.title}` : refusal.title;
   at("why").textContent = refusal.advice;
   at("reference").textContent = refusal.reference;
   at("again").hidden = !refusal.again;
@@ -122,10 +122,10 @@ async function take(photo, note = "") {
     "Looking at the photo …",
     () => take(photo, note),
     async (signal) => receive(await ask("predict", { photo, signal }), "json"),
+    photo.name,
   );
   if (state.photo !== photo) return; // another photo came meanwhile
   if (answer === null) {
-    if (photo.name && !at("refusal").hidden) at("refused").textContent = `${photo.name}: ${at("refused").textContent}`;
     goBack();
     return;
   }
@@ -334,14 +334,14 @@ function press() {
 
 // ---- all emotions at once -----------------------------------------------------------------------------------
 
-// unfinished: the emotion whose map gives way to the sheet, and is then made anew.
-async function showSheet(unfinished = state.pending && state.explained) {
+// unfinished: the emotion whose map gives way to the sheet, or to one before it, and is then made anew.
+async function showSheet(unfinished = state.pending && (state.explained ?? state.all?.unfinished)) {
   const { photo } = state;
   const quality = chosen("quality");
   const path = `explain?view=sheet&legend=true&quality=${quality}`;
   let own;
   const png = await run("Looking for what speaks for each emotion", () => showSheet(unfinished), async (signal) => {
-    own = state.all = signal;
+    own = state.all = { quality, unfinished };
     return receive(await ask(path, { photo: await smaller(photo), signal }), "blob");
   });
   if (state.all === own) state.all = null;
@@ -433,7 +433,10 @@ for (const input of document.querySelectorAll('input[name="order"]')) {
 for (const input of document.querySelectorAll('input[name="quality"]')) {
   input.addEventListener("change", () => state.answer && state.explained && explain(state.explained));
 }
-at("all").addEventListener("click", () => state.answer && showSheet()); // else it would take the photo's place
+at("all").addEventListener("click", () => {
+  if (!state.answer) return; // it would take the photo's place
+  if (state.all?.quality !== chosen("quality")) showSheet(); // else it is being made
+});
 at("close-sheet").addEventListener("click", () => {
   hideSheet();
   at("all").focus();

@@ -20,6 +20,7 @@ const WORDS = {
   "out-of-memory": ["The service is short of memory.", "Try again in a moment, or with a smaller copy.", true],
   "not-ready": ["The service is not ready yet.", "It is starting or stopping; try again in a moment.", true],
   stopping: ["The service is stopping.", "Try again in a moment.", true],
+  "no-replica": ["The service is not there now.", "Try again in a moment.", true], // what stands before it says so
   "device-lost": ["The service had a failure and is recovering.", "Try again in a moment.", true],
   "key-needed": ["This service asks for a key.", "Whoever runs it gives them out; try again with yours.", true],
   "keys-unreadable": ["The service cannot tell who may ask.", "Try again in a moment.", true],
@@ -142,9 +143,7 @@ function unreachable(photo) {
 async function refusal(response, photo) {
   const problem = await response.json().catch(() => null);
   const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "0", 10) || 0;
-  if (!problem?.type) {
-    return { title: `The service answered ${response.status}.`, advice: "Try again.", again: true, seconds };
-  }
+  if (!problem?.type) return fromAnother(response.status, photo, seconds);
   const known = WORDS[problem.type.split(":").pop()];
   const reference = response.status === 500 ? `Quote this when you report it: ${problem.request_id}` : "";
   if (!known) {
@@ -154,6 +153,15 @@ async function refusal(response, photo) {
   const [title, advice, again] = known;
   const size = response.status === 413 && photo ? sizeOf(problem, photo) : "";
   return { title, advice: `${size}${advice}`, again, seconds, reference };
+}
+
+// The service says what is wrong in a problem; what has none comes from whatever stands between.
+function fromAnother(status, photo, seconds) {
+  if (status === 413 && photo) {
+    const [title, advice, again] = WORDS["body-too-large"];
+    return { title, advice: `It has ${megabytes(photo.size)}. ${advice}`, again, seconds };
+  }
+  return { title: `The service answered ${status}.`, advice: "Try again.", again: true, seconds };
 }
 
 function sizeOf(problem, photo) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,17 @@ def test_the_card_is_linked_and_told(browser: Browser) -> None:
     assert "0.333" in text  # chance
     browser.one(".brand").click()
     browser.wait_for("#intake")
+
+
+def test_the_card_is_saved_as_it_was_told(browser: Browser) -> None:
+    browser.open("card")
+    browser.wait_for("#card")
+    card = tiny_card()
+    path = browser.downloads / f"{card.name}-{card.version}.json"
+    path.unlink(missing_ok=True)
+    browser.one("#save-json").click()
+    browser.wait(path.exists)
+    assert json.loads(path.read_text("utf-8"))["card"]["description"] == card.description
 
 
 def test_an_interval_lies_where_its_figures_say(browser: Browser) -> None:

@@ -164,6 +164,38 @@ def test_a_map_that_gave_way_to_all_emotions_is_made_after_them(browser: Browser
     assert browser.seen("#sheet")
 
 
+def test_all_emotions_are_asked_for_once_however_often_they_are_clicked(
+    browser: Browser, photo: Path
+) -> None:
+    browser.script(  # every map waits until it may go on
+        "const real = window.fetch;"
+        "window.asked = [];"
+        "const go = new Promise((resolve) => (window.go = resolve));"
+        "window.fetch = async (path, asked) => {"
+        "  if (!path.startsWith('explain')) return real(path, asked);"
+        "  window.asked.push(path);"
+        "  await new Promise((resolve, reject) => {"
+        "    go.then(resolve);"
+        "    asked.signal.addEventListener('abort', () => reject(new DOMException('', 'AbortError')));"
+        "  });"
+        "  return real(path, asked);"
+        "};"
+    )
+    choose(browser, photo)
+    browser.wait(lambda: browser.script("return document.getElementById('bars').children.length"))
+    browser.wait(lambda: browser.script("return window.asked.length"))
+    for _ in range(2):
+        browser.one("#all").click()
+    browser.one("[value=thorough]").click()  # another sheet, which the same map waits for
+    browser.one("#all").click()
+    browser.script("window.go()")
+    browser.wait_for("#sheet")
+    assert browser.one("#sheet-title").text == "All emotions at once, thorough"
+    explained(browser, "joy")
+    asked = [str(path) for path in browser.script("return window.asked")]
+    assert [path.partition("view=")[2][:5] for path in asked] == ["", "sheet", "sheet", ""]
+
+
 def test_a_map_that_is_there_already_leaves_the_sheet_in_the_making(browser: Browser, photo: Path) -> None:
     choose(browser, photo)
     explained(browser, "joy")
@@ -413,6 +445,45 @@ def test_too_large_a_file(slow: Browser, large: Path) -> None:
     assert "too large" in text
     assert "0.4 MB" in text
     assert not slow.seen("#again")
+
+
+def test_a_photo_that_is_too_large_for_what_stands_before_the_service(browser: Browser, photo: Path) -> None:
+    browser.script(
+        "window.fetch = async () => new Response('<h1>413 Request Entity Too Large</h1>', { status: 413 });"
+    )
+    choose(browser, photo)
+    text = browser.wait_for("#refusal").text
+    assert "too large" in text
+    assert "smaller copy" in text
+    assert not browser.seen("#again")
+
+
+def test_replicas_that_are_away_are_told_in_a_visitor_s_words(browser: Browser, photo: Path) -> None:
+    browser.script(
+        "const problem = { type: 'urn:deepemotion:problem:no-replica', title: 'No replica answers' };"
+        "window.fetch = async () => new Response(JSON.stringify(problem), { status: 502 });"
+    )
+    choose(browser, photo)
+    text = browser.wait_for("#refusal").text
+    assert "not there now" in text
+    assert "eplica" not in text
+    assert browser.seen("#again")
+
+
+def test_a_photo_that_is_not_waited_for_is_not_blamed_for_what_was_refused_meanwhile(
+    browser: Browser, photo: Path
+) -> None:
+    browser.script(
+        "window.fetch = (_, asked) => new Promise((_, reject) => asked.signal.addEventListener('abort',"
+        "  () => reject(new DOMException('', 'AbortError'))));"
+    )
+    choose(browser, photo)
+    browser.wait_for("#working")
+    browser.script("dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))")
+    assert "no picture to paste" in browser.wait_for("#refusal").text
+    browser.one("#cancel").click()
+    browser.wait(lambda: not browser.seen("#working"))
+    assert photo.name not in browser.one("#refusal").text
 
 
 def test_time_goes_by_and_cancel(slow: Browser, photo: Path) -> None:
