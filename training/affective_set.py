@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from training.metrics.reference import votes_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -61,6 +63,8 @@ class AffectiveSet:
         citation: how to cite the database.
         valence: ``[N]`` how pleasant the raters found each picture, or None where nobody asked them.
         valence_scale: the ends of `valence`.
+        chosen_from: ``[P, K]`` votes of all pictures that these were chosen from by `keep_agreement` and
+            `only`, or None.
 
     Raises:
         DataError: no picture, fewer than two labels, or arrays that contradict each other.
@@ -76,6 +80,7 @@ class AffectiveSet:
     citation: str
     valence: NDArray[np.float64] | None = None
     valence_scale: str | None = None
+    chosen_from: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if problems := self._contradictions():
@@ -127,6 +132,13 @@ class AffectiveSet:
         counts = np.bincount(self.dominant, minlength=len(self.labels))
         return dict(zip(self.labels, counts.tolist(), strict=True))
 
+    @property
+    def votes(self) -> NDArray[np.float64] | None:
+        """``[P, K]`` votes before any filter chose pictures by them; None where nobody said how many."""
+        if self.raters is None or self.chosen_from is not None:
+            return self.chosen_from
+        return votes_of(self.agreement, self.raters)
+
     def subset(self, indices: NDArray[np.int64] | NDArray[np.bool_]) -> AffectiveSet:
         """The pictures at these indices, or where a mask ``[N]`` is true.
 
@@ -152,7 +164,7 @@ class AffectiveSet:
         enough = self.agreement.max(axis=1) >= minimum - _ROUNDING
         if not enough.any():
             raise DataError(f"no picture of {self.name} has an agreement of at least {minimum:g}")
-        return self.subset(enough)
+        return replace(self.subset(enough), chosen_from=self.votes)
 
     def top_classes(self, k: int) -> AffectiveSet:
         """Keep the `k` emotions that dominate the most pictures, in their present order; see `only`.
@@ -178,16 +190,17 @@ class AffectiveSet:
             raise DataError(f"{self.name} has no ratings of {', '.join(unknown)}")
         places = np.array([self.labels.index(label) for label in labels])
         kept = np.flatnonzero(np.isin(self.dominant, places))
-        votes = self.agreement[np.ix_(kept, places)]
-        share = votes.sum(axis=1)
+        agreement = self.agreement[np.ix_(kept, places)]
+        share = agreement.sum(axis=1)
         return replace(
             self,
             labels=tuple(labels),
             pictures=tuple(self.pictures[index] for index in kept),
-            agreement=votes / share[:, None],
+            agreement=agreement / share[:, None],
             raters=None if self.raters is None else self.raters[kept] * share,
             groups=self.groups[kept],
             valence=None if self.valence is None else self.valence[kept],
+            chosen_from=None if self.votes is None else self.votes[:, places],
         )
 
 

@@ -237,8 +237,8 @@ _REFERENCES = {
     "chance": "the uniform distribution",
     "majority": "always the most common dominant emotion of the training pictures",
     "mean": "always the mean distribution of the training pictures",
-    "raters": "each picture's true distribution, as far as its votes tell it, scored against as many votes "
-    "drawn from it as it had: the noise of the ratings",
+    "raters": "each picture's true distribution, as far as its votes tell it, scored against these votes: "
+    "the noise of the ratings",
 }
 
 

@@ -260,7 +260,7 @@ def judge(
         temperature=fit_temperature(found.logits.reshape(pooled.shape), pooled),
         abstain=thresholds(predicted.reshape(pooled.shape), found.novelty.ravel()),
         scores=measure_with_intervals(predicted, truth, seed=seed, common=common, groups=rated.groups),
-        references=reference_levels(truth, truth, rated.raters, seed=seed, common=common),
+        references=reference_levels(truth, truth, rated.raters, seed=seed, common=common, votes=rated.votes),
         plots=cards.plots_of(predicted, truth, rated.labels),
         cross_validation=CrossValidation(
             folds=plan.folds,

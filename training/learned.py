@@ -101,6 +101,21 @@ def check_unseen(
     return seen
 
 
+def tell_known(rated: AffectiveSet, checkpoint: Path) -> None:
+    """Warn of pictures that are said to be new to a checkpoint, where it knows some, or does not say."""
+    if not (known := in_checkpoint(checkpoint)):
+        _log.warning(
+            "%s does not say from which pictures it has learned: nobody can tell whether these are new to it",
+            checkpoint,
+        )
+    elif count := sum(digest(path) in known for path in rated.pictures):
+        _log.warning(
+            "%s: %d of the %d pictures that are scored are among those that %s has learned from: the scores "
+            "are not those of new pictures",
+            rated.name, count, len(rated), checkpoint,
+        )  # fmt: skip
+
+
 def note_of(seen: Mapping[str, int]) -> str:
     """What a reader of the scores should know of what `check_unseen` has counted."""
     sentences = []

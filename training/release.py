@@ -104,7 +104,7 @@ def evaluation(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition
     known = rated.agreement[partition.train]
     return Evaluation(
         measure_with_intervals(predicted, truth, seed=seed, common=common, groups=rated.groups[test]),
-        reference_levels(known, truth, raters, seed=seed, common=common),
+        reference_levels(known, truth, raters, seed=seed, common=common, votes=rated.votes),
         cards.plots_of(predicted, truth, rated.labels),
         predicted,
         truth,

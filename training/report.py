@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from app.card import Card
+    from app.card import Card, ReliabilityBin
     from app.checkpoint import Checkpoint
     from training.affective_set import AffectiveSet, Partition
     from training.metrics import Floats
@@ -54,7 +54,7 @@ class Findings:
         card: of the checkpoint.
         sha256: of its file.
         rated: the pictures that were scored, all left out of what scored them.
-        predicted: ``[N, K]`` of those pictures.
+        predicted: ``[R, N, K]`` of those pictures, by the networks of R repeats.
         frequencies: pictures that each emotion dominates, in the whole set.
         logs: lines of each run's ``log.csv``, by the run's name.
     """
@@ -104,7 +104,7 @@ def of_run(checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition, ru
     if not _made_of(checkpoint.card, run.complete_record()):
         raise EvaluationError(f"this checkpoint's card does not say that it was made of the run {run.folder}")
     logs = {"": run.epochs()}
-    predicted = evaluation(checkpoint, rated, partition).predicted
+    predicted = evaluation(checkpoint, rated, partition).predicted[None]
     return Findings(
         checkpoint.card,
         checkpoint.sha256,
@@ -144,7 +144,7 @@ def of_cross_validation(
         raise EvaluationError("the scores on this checkpoint's card are not those of a cross-validation")
     if load(folder).scores != checkpoint.card.scores:
         raise EvaluationError(f"{folder} is another cross-validation than the one on this checkpoint's card")
-    predicted = cross_fitted(rated, kept_outputs(rated, folder)).mean(axis=0)
+    predicted = cross_fitted(rated, kept_outputs(rated, folder))
     logs = {run.folder.relative_to(folder).as_posix(): run.epochs() for run in runs}
     return Findings(checkpoint.card, checkpoint.sha256, rated, predicted, rated.frequencies(), logs)
 
@@ -191,7 +191,7 @@ def draw(found: Findings) -> Iterator[Drawing]:
         )  # fmt: skip
     yield _drawing(
         "reliability-by-emotion", "Reliability of every emotion",
-        plots.reliability_by_emotion(reliability_by_emotion(found.predicted, found.rated.agreement, labels)),
+        plots.reliability_by_emotion(_reliability_by_emotion(found)),
         "What raters said, against what was predicted, for each emotion alone.",
         "Shares of every picture, whether the emotion is predicted most or not.",
     )  # fmt: skip
@@ -199,12 +199,13 @@ def draw(found: Findings) -> Iterator[Drawing]:
         "samples", "A sample", _examples(found, sample(found)),
         "Pictures with the predicted distribution beside the raters'.",
         f"Drawn by lot from the {count} scored pictures, as many of each dominant emotion as there can be. "
-        "Training kept them apart.",
+        f"Training kept them apart.{_whose_bars(found)}",
     )  # fmt: skip
     yield _drawing(
         "worst", "Worst cases", _examples(found, worst(found)),
         "The pictures whose predictions are furthest from the raters.",
-        "Largest KL(rated ‖ predicted), in nats, worst first: what they share is still to be learned.",
+        "Largest KL(rated ‖ predicted), in nats, worst first: what they share is still to be learned."
+        f"{_whose_bars(found)}",
     )  # fmt: skip
 
 
@@ -218,6 +219,25 @@ def _which_epoch(found: Findings) -> str:
     return _CHOSEN if any(map(math.isfinite, losses)) else _LAST
 
 
+def _reliability_by_emotion(found: Findings) -> dict[str, tuple[ReliabilityBin, ...]]:
+    """Of all repeats together: the mean of several networks is more cautious than each, and not served."""
+    rated = np.tile(found.rated.agreement, (len(found.predicted), 1))
+    return reliability_by_emotion(np.concatenate(found.predicted), rated, found.rated.labels)
+
+
+def _distances(found: Findings) -> Floats:
+    """KL of every picture ``[N]``, the mean of the repeats'."""
+    each = [kl_divergence(predicted, found.rated.agreement) for predicted in found.predicted]
+    return np.asarray(np.mean(each, axis=0))
+
+
+def _whose_bars(found: Findings) -> str:
+    """What a caption says of several networks, of which a picture has but one row of bars."""
+    if (repeats := len(found.predicted)) == 1:
+        return ""
+    return f" The bars are the mean of {repeats} networks, one of each repeat; KL is the mean of theirs."
+
+
 def sample(found: Findings, count: int = EXAMPLES) -> NDArray[np.int64]:
     """Pictures by lot, dealt out emotion by emotion so that rare ones are seen too."""
     shuffled = np.random.default_rng(found.card.seed).permutation(len(found.rated))
@@ -228,19 +248,24 @@ def sample(found: Findings, count: int = EXAMPLES) -> NDArray[np.int64]:
 
 def worst(found: Findings, count: int = EXAMPLES) -> NDArray[np.int64]:
     """The pictures whose predictions are furthest from what the raters said, the furthest first."""
-    return np.argsort(-kl_divergence(found.predicted, found.rated.agreement), kind="stable")[:count]
+    return np.argsort(-_distances(found), kind="stable")[:count]
 
 
 def _examples(found: Findings, places: NDArray[np.int64]) -> Figure:
-    distance = kl_divergence(found.predicted, found.rated.agreement)
+    distance, predicted = _distances(found), found.predicted.mean(axis=0)
     shown = []
     for place in places:
         path = found.rated.pictures[place]
         image = decode(path.read_bytes(), side=_SIDE).rgb
         image.thumbnail((_SIDE, _SIDE))
-        title = f"{path.parent.name}/{path.name}\nKL {distance[place]:.2f}"
-        shown.append(plots.Example(image, title, found.predicted[place], found.rated.agreement[place]))
+        title = f"{_readable(f'{path.parent.name}/{path.name}')}\nKL {distance[place]:.2f}"
+        shown.append(plots.Example(image, title, predicted[place], found.rated.agreement[place]))
     return plots.examples(shown, found.rated.labels)
+
+
+def _readable(name: str) -> str:
+    r"""A file's name that can be drawn: a byte that is no UTF-8, as of an old archive, becomes \xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _drawing(name: str, title: str, figure: Figure, alt: str, caption: str) -> Drawing:

@@ -28,7 +28,7 @@ const LEVELS = {
   chance: "every emotion equally likely",
   majority: "always the most common dominant emotion of the training pictures",
   mean: "always the mean shares of the training pictures",
-  raters: "each picture's true shares, as far as its votes tell them, against as many votes drawn from them: the noise of the ratings",
+  raters: "each picture's true shares, as far as its votes tell them, against these votes: the noise of the ratings",
 };
 
 const words = (name) => name.replaceAll("_", " ");
@@ -57,7 +57,11 @@ function pairs(entries) {
   return entries.flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
 }
 
-function show({ card, sha256, devices }) {
+function show(told) {
+  const { card, sha256, devices } = told;
+  // Not its address, which a link would ask for without the key.
+  at("save-json").href = URL.createObjectURL(new Blob([JSON.stringify(told, null, 2)], { type: "application/json" }));
+  at("save-json").download = `${card.name}-${card.version}.json`;
   at("description").textContent = `${card.description}.`;
   at("facts").append(
     ...pairs([

@@ -57,6 +57,22 @@ def test_a_tie_survives_the_rounding_of_floating_point() -> None:
     assert nearly.ties == 1
 
 
+def test_filters_keep_the_votes_of_what_they_leave_out() -> None:
+    pictures = rated([[9, 1, 0], [4, 3, 3], [0, 2, 8], [1, 8, 1]], raters=10)
+    votes = np.array([[9, 1, 0], [4, 3, 3], [0, 2, 8], [1, 8, 1]])
+    assert pictures.votes == pytest.approx(votes)
+    part = pictures.subset(np.array([0, 1]))
+    assert part.votes == pytest.approx(votes[:2]), "these were not chosen by their votes"
+    agreed = pictures.keep_agreement(0.5)
+    assert len(agreed) == 3
+    assert agreed.votes == pytest.approx(votes)
+    assert agreed.subset(np.array([0])).votes == pytest.approx(votes)
+    narrow = agreed.only(["c", "a"])
+    assert len(narrow) == 2
+    assert narrow.votes == pytest.approx(votes[:, [2, 0]])
+    assert rated([[9, 1], [4, 6]]).keep_agreement(0.7).votes is None, "nobody knows how many there were"
+
+
 def test_subset_takes_indices_and_masks() -> None:
     pictures = rated([[1, 0], [0, 1], [1, 1]], groups=[4, 4, 9], raters=7)
     for chosen in (pictures.subset(np.array([2, 1])), pictures.subset(np.array([False, True, True]))):

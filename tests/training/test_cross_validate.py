@@ -18,13 +18,14 @@ from training.cross_validate import (
     CrossValidated,
     Plan,
     cross_validate,
+    judge,
     load,
 )
 from training.evaluate import EvaluationError, probabilities
 from training.fit import FitSettings
-from training.metrics import hits
+from training.metrics import hits, reference_levels
 from training.out_of_fold import OutOfFold, cross_fitted, kept_outputs
-from training.run import RunError
+from training.run import Run, RunError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +86,22 @@ def test_what_is_found_follows_from_the_logits(validated: Path) -> None:
     ]
     spread = found.cross_validation.spread["accuracy"]
     assert (spread.mean, spread.sd) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
+
+
+def test_the_raters_level_knows_the_votes_of_pictures_that_a_filter_left_out(
+    validated: Path, rated: AffectiveSet
+) -> None:
+    """As if these were what was left of a set with as many others, on which nobody agreed."""
+    votes = np.concatenate([10 * rated.agreement, np.full((30, 3), 10 / 3)])
+    kept_there, record = np.load(validated / "out_of_fold.npz"), Run(validated).record()
+    found = OutOfFold(kept_there["logits"], kept_there["novelty"], kept_there["fold"])
+    whole, kept = (
+        judge(each, found, Plan(folds=FOLDS), record, seed=0).references["raters"]
+        for each in (rated, replace(rated, chosen_from=votes))
+    )
+    truth, common = rated.agreement, np.arange(0)
+    levels = reference_levels(truth, truth, rated.raters, seed=0, common=common, votes=votes)
+    assert kept == levels["raters"] != whole
 
 
 def test_a_finished_fold_is_not_trained_again(

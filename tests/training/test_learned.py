@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,17 @@ from tests.training.colours import SIDE, colour_set, parts
 from training import pretrained
 from training.__main__ import main
 from training.affective_set import DataError, split
-from training.learned import LEARNED, NOTHING, check_unseen, digest, digests_of, from_text, note_of, to_text
+from training.learned import (
+    LEARNED,
+    NOTHING,
+    check_unseen,
+    digest,
+    digests_of,
+    from_text,
+    note_of,
+    tell_known,
+    to_text,
+)
 from training.run import Run
 
 if TYPE_CHECKING:
@@ -122,6 +133,27 @@ def test_weights_that_do_not_say_what_they_know_are_told_of(
         caplog.clear()
         assert main([*verb, str(tmp_path / verb[0])]) == 0
         assert "do not say from which pictures" in caplog.text
+
+
+def test_pictures_that_are_said_to_be_new_are_looked_for_in_the_checkpoint(
+    rated: AffectiveSet, released: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    partition = split(rated, seed=1)
+    tell_known(rated.subset(partition.test), released)
+    assert not caplog.records
+    tell_known(rated, released)
+    (record,) = caplog.records
+    assert f"{len(partition.train)} of the 30 pictures that are scored are among those that" in record.message
+    assert f"{released} has learned from" in record.message
+    assert "teacher" not in record.message
+    caplog.clear()
+    old = tmp_path / "old.pt"
+    with zipfile.ZipFile(released) as archive, zipfile.ZipFile(old, "w") as without:
+        for name in archive.namelist():
+            if not name.endswith(f"/extra/{LEARNED}"):
+                without.writestr(name, archive.read(name))
+    tell_known(rated, old)
+    assert "does not say from which pictures it has learned" in caplog.text
 
 
 def test_a_last_layer_that_knows_the_answers_is_not_built_on(

@@ -88,7 +88,11 @@ def test_evaluate_prints_the_scores_of_the_card(
 
 
 def test_unseen_pictures_are_scored_whatever_else_they_may_evoke(
-    tmp_path: Path, colour_folder: Path, released: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    colour_folder: Path,
+    released: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(colour_folder, other)
@@ -97,6 +101,9 @@ def test_unseen_pictures_are_scored_whatever_else_they_may_evoke(
     assert main(words) == 0
     said = capsys.readouterr()
     assert "10 of 40 pictures are left out" in said.err
+    assert "majority and mean are those of the scored pictures themselves" in " ".join(said.err.split())
+    assert "21 of the 30 pictures that are scored are among those that" in caplog.text
+    assert "teacher" not in caplog.text
     assert np.sum(json.loads(said.out)["confusion"]["counts"]) == 30
     shutil.rmtree(other / "red")
     assert main(words) == 1

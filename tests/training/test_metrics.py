@@ -8,6 +8,7 @@ from scipy.special import entr
 from scipy.stats import binomtest
 
 from app.card import Score
+from training.affective_set import AffectiveSet
 from training.metrics import (
     SMALLEST,
     accuracy_when_clear,
@@ -39,6 +40,8 @@ from training.metrics.reference import concentration
 from training.metrics.summary import BIASED
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from training.metrics import Floats
 
 
@@ -243,7 +246,24 @@ def test_changes_are_differences_on_the_same_pictures() -> None:
         measure_changes(after, after, rated, seed=0, resamples=50),
     )
     assert noisy["kl"].high > noisy["kl"].low
-    assert all((change.value, change.low, change.high) == (0, 0, 0) for change in same.values())
+    for name in ("kl", "brier", "intersection", "calibration_error"):
+        assert (same[name].value, same[name].low, same[name].high) == (0, 0, 0)
+
+
+def test_a_share_that_did_not_change_may_change_on_other_pictures() -> None:
+    predicted, rated = (np.repeat(each, 2, axis=0) for each in random_pictures(60))
+    after = 0.9 * predicted + 0.1 / 4  # no other emotion is the strongest
+    alone, together = (
+        measure_changes(predicted, after, rated, seed=0, resamples=20, groups=groups)
+        for groups in (None, np.repeat(np.arange(60), 2))
+    )
+    for found, count in ((alone, 120), (together, 60)):
+        wilson = binomtest(0, count).proportion_ci(method="wilson").high
+        change = found["accuracy"]
+        assert (change.value, change.low, change.high) == pytest.approx((0, -wilson, wilson), abs=1e-6)
+        rarer = found["balanced_accuracy"], found["accuracy_when_clear"], found["macro_f1"]
+        assert all(each.low == -each.high and each.high > wilson for each in rarer)
+        assert found["kl"].low != -found["kl"].high, "a mean of distances is no share"
 
 
 def test_intervals_depend_on_the_seed_and_on_nothing_else() -> None:
@@ -280,6 +300,19 @@ def test_all_right_and_all_wrong_have_an_interval() -> None:
     skewed = np.eye(2)[[0] * 58 + [1] * 2]
     few = measure_with_intervals(skewed, skewed, seed=0, resamples=20)
     assert few["balanced_accuracy"].low < few["accuracy"].low
+
+
+def test_ten_photos_of_one_scene_are_one_trial() -> None:
+    rated = np.eye(3)[np.repeat(np.arange(12) % 3, 10)]
+    groups = np.repeat(np.arange(12), 10)
+    right = measure_with_intervals(rated, rated, seed=0, resamples=20, common=np.arange(3), groups=groups)
+    wilson = binomtest(12, 12).proportion_ci(method="wilson").low
+    for name in right.keys() & {name for name in right if "accuracy" in name or name == "macro_f1"}:
+        assert right[name].low == pytest.approx(wilson, abs=1e-6), name
+    mixed = np.repeat(np.arange(4), 30)  # groups of every emotion: there still are no more than four
+    few = measure_with_intervals(rated, rated, seed=0, resamples=20, groups=mixed)
+    wilson = binomtest(4, 4).proportion_ci(method="wilson").low
+    assert few["accuracy"].low == few["balanced_accuracy"].low == pytest.approx(wilson, abs=1e-6)
 
 
 def test_half_of_the_raters_is_not_more_than_half_by_rounding() -> None:
@@ -332,6 +365,34 @@ def test_the_raters_level_is_what_the_truth_would_score(count: int) -> None:
     scored = measure(truth, votes, common=common_labels(votes))
     for name in ("accuracy", "kl", "negative_log_likelihood", "brier", "intersection", "clark"):
         assert found[name] == pytest.approx(scored[name], rel=0.08), name
+
+
+@pytest.mark.parametrize("count", [5, 15])
+def test_the_raters_level_is_what_the_truth_would_score_on_pictures_chosen_for_their_agreement(
+    count: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.dirichlet([0.2, 0.5, 1.0, 0.3], 3000)
+    pictures = AffectiveSet(
+        name="drawn",
+        labels=tuple("abcd"),
+        pictures=tuple(tmp_path / str(place) for place in range(3000)),
+        agreement=rng.multinomial(count, truth) / count,
+        raters=np.full(3000, float(count)),
+        groups=np.arange(3000),
+        terms="",
+        citation="",
+    )
+    kept = pictures.keep_agreement(0.6)
+    assert len(kept) < 0.9 * len(pictures)
+    rated, raters = kept.agreement, kept.raters
+    found = reference_levels(rated, rated, raters, seed=0, votes=kept.votes)["raters"]
+    scored = measure(truth[[int(path.name) for path in kept.pictures]], rated, common=common_labels(rated))
+    for name in ("accuracy", "kl", "negative_log_likelihood", "brier", "intersection", "clark"):
+        assert found[name] == pytest.approx(scored[name], rel=0.04), name
+    assert found["accuracy"] == pytest.approx(scored["accuracy"], abs=0.01)
+    known_least = reference_levels(rated, rated, raters, seed=0)["raters"]
+    assert known_least["kl"] < found["kl"], "without the votes of the others the level is too good"
 
 
 def test_the_concentration_is_that_of_the_distribution_the_votes_came_from() -> None:

@@ -3,26 +3,29 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.training.colours import LABELS, colour_set
-from training import report
+from training import plots, report
 from training.__main__ import main
 from training.affective_set import split
 from training.evaluate import EvaluationError
-from training.metrics import kl_divergence
+from training.metrics import kl_divergence, reliability_by_emotion
 from training.report import (
     Findings,
     _made_of,
     _which_epoch,
+    draw,
     of_cross_validation,
     of_run,
     sample,
@@ -32,8 +35,6 @@ from training.run import Run, RunError
 from training.sources.options import NOT_STATED
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from app.checkpoint import Checkpoint
     from training.affective_set import AffectiveSet
 
@@ -98,7 +99,7 @@ def test_both_pages_have_the_figures_of_the_card(folder: Path, colours: Checkpoi
 def found(colour_folder: Path, colours: Checkpoint) -> Findings:
     """Of thirty pictures, predictions by lot."""
     rated = colour_set(colour_folder)
-    predicted = np.random.default_rng(0).dirichlet(np.ones(3), len(rated))
+    predicted = np.random.default_rng(0).dirichlet(np.ones(3), (1, len(rated)))
     return Findings(colours.card, "0" * 64, rated, predicted, rated.frequencies(), {})
 
 
@@ -106,15 +107,51 @@ def test_a_sample_deals_out_every_emotion(found: Findings) -> None:
     chosen = sample(found, 7)
     assert len(set(chosen.tolist())) == 7
     assert sorted(np.bincount(found.rated.dominant[chosen])) == [2, 2, 3]
-    few = replace(found, rated=found.rated.subset(np.array([0, 1, 2, 3, 15])), predicted=found.predicted[:5])
+    few = replace(
+        found, rated=found.rated.subset(np.array([0, 1, 2, 3, 15])), predicted=found.predicted[:, :5]
+    )
     assert sorted(sample(few).tolist()) == [0, 1, 2, 3, 4]
     assert 4 in sample(few, 2), "the only one of its emotion"
 
 
 def test_the_worst_cases_are_the_furthest_from_the_raters(found: Findings) -> None:
-    distance = kl_divergence(found.predicted, found.rated.agreement)
+    distance = kl_divergence(found.predicted[0], found.rated.agreement)
     chosen = worst(found, 4)
     assert distance[chosen].tolist() == sorted(distance, reverse=True)[:4]
+
+
+def test_several_networks_are_not_shown_as_if_one_had_their_mean(
+    found: Findings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = np.random.default_rng(1).dirichlet(np.ones(3), (1, len(found.rated)))
+    two = replace(found, predicted=np.concatenate([found.predicted, other]))
+    rated = found.rated.agreement
+    each = [kl_divergence(predicted, rated) for predicted in two.predicted]
+    assert worst(two, 30).tolist() == np.argsort(-(each[0] + each[1]), kind="stable").tolist()
+    drawn: dict[str, Any] = {}
+    for name in ("reliability_by_emotion", "examples"):
+        real = getattr(plots, name)
+        monkeypatch.setattr(
+            plots, name, lambda *given, name=name, real=real: drawn.update({name: given}) or real(*given)
+        )
+    captions = {drawing.name: drawing.caption for drawing in draw(two)}
+    pooled = reliability_by_emotion(np.concatenate(two.predicted), np.tile(rated, (2, 1)), LABELS)
+    assert drawn["reliability_by_emotion"] == (pooled,)
+    first, place = drawn["examples"][0][0], worst(two, 1)[0]
+    assert first.title.endswith(f"KL {(each[0][place] + each[1][place]) / 2:.2f}")
+    assert first.predicted == pytest.approx(two.predicted[:, place].mean(axis=0))
+    for name in ("samples", "worst"):
+        assert "The bars are the mean of 2 networks" in captions[name]
+    assert not any("networks" in drawing.caption for drawing in draw(found))
+
+
+def test_names_that_are_no_utf_8_are_drawn(found: Findings, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    shutil.copy(found.rated.pictures[0], path)
+    pictures = list(found.rated.pictures)
+    pictures[worst(found, 1)[0]] = path
+    drawings = [*draw(replace(found, rated=replace(found.rated, pictures=tuple(pictures))))]
+    assert drawings[-1].name == "worst"
 
 
 def test_what_was_not_scored_so_is_not_reported_so(

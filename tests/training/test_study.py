@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.card import Score
 from app.loading import load
 from tests.training.colours import SIDE, colour_set
 from training.__main__ import main
@@ -116,8 +117,53 @@ def test_a_set_that_nothing_is_learned_from_stops_the_study_and_says_why(
     cpu = torch.device("cpu")
     with pytest.raises(StudyError, match=r"the last layer alone finds .* do not belong together") as caught:
         study(wrong, settings, asked, tmp_path, device=cpu, command="", report=lambda _: None)
-    assert "67% is the least for 3 emotions" in str(caught.value)
+    assert "66.7% is the least for 3 emotions" in str(caught.value)
     assert not (tmp_path / "study.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "balanced", "said", "unsaid"),
+    [
+        (0.70, 0.35, "36.7% or less for 3 emotions is that of always answering the same", "the least"),
+        (
+            0.666,
+            0.50,
+            "66.6% of the test pictures (50.0% as a mean over emotions); 66.7% is the least",
+            "same",
+        ),
+        (0.50, 0.33, "66.7% is the least for 3 emotions, and a mean of 36.7% or less", "none of both"),
+    ],
+)
+def test_a_refusal_names_the_figure_that_is_too_low(
+    accuracy: float,
+    balanced: float,
+    said: str,
+    unsaid: str,
+    tmp_path: Path,
+    colour_folder: Path,
+    start_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reached = {
+        name: Score(value=value, low=value, high=value)
+        for name, value in (("accuracy", accuracy), ("balanced_accuracy", balanced))
+    }
+    monkeypatch.setattr("training.study._scores", lambda *_, **__: reached)
+    monkeypatch.setattr("training.study.causes", lambda *_, **__: ["so it is"])
+    settings, cpu = FitSettings(weights=str(start_file), side=SIDE), torch.device("cpu")
+    asked = [Condition("head", "class", 0.0, None)]
+    with pytest.raises(StudyError) as caught:
+        study(
+            colour_set(colour_folder),
+            settings,
+            asked,
+            tmp_path,
+            device=cpu,
+            command="",
+            report=lambda _: None,
+        )
+    assert said in str(caught.value)
+    assert unsaid not in str(caught.value)
 
 
 def test_a_run_of_the_study_becomes_a_checkpoint_with_a_report(

@@ -55,11 +55,19 @@ def recall_in(counts: Floats) -> float:
     return float((np.diag(counts)[there > 0] / there[there > 0]).mean()) if there.any() else float("nan")
 
 
-def trials_in(counts: Floats) -> float:
-    """Pictures of a single lot whose share of right answers would vary as the mean recall does."""
-    there = counts.sum(axis=1)
-    there = there[there > 0]
-    return float(len(there) ** 2 / (1 / there).sum()) if len(there) else 0.0
+def trials_in(rated: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
+    """Groups of a single lot whose share of right answers would vary as the mean recall does.
+
+    A group counts once for each emotion that dominates in it, but all emotions have no more than there are.
+
+    Args:
+        rated: dominant emotion of each picture, ``[N]``.
+        groups: ``[N]``; pictures with the same number are not independent.
+    """
+    pairs = np.unique(np.stack([rated, groups]), axis=1)
+    there = np.unique(pairs[0], return_counts=True)[1]
+    alike = len(there) ** 2 / (1 / there).sum() if len(there) else 0.0
+    return float(min(alike, len(np.unique(groups))))
 
 
 def f1_in(counts: Floats) -> float:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from training.metrics.pictures import Floats
 
 DRAWS = 20
-"""Simulated studies whose mean is the raters' level: one alone would add its own noise."""
+"""Of true distributions, whose mean is the raters' level: one alone would add its own noise."""
 _NO_WAY = frozenset({"calibration_error", "classwise_calibration_error", "clark", "canberra"})
 """The uniform distribution is not the worst in these, nor the truth the best: Clark's and Canberra's count a
 share of 0 that is predicted as 0.001 like one that is predicted as 1."""
@@ -37,23 +37,27 @@ def reference_levels(
     *,
     seed: int,
     common: NDArray[np.int64] | None = None,
+    votes: Floats | None = None,
 ) -> dict[str, dict[str, float]]:
     """What predictors without eyes reach on the same pictures, and what the raters themselves would.
 
     ``chance`` is the uniform distribution, ``majority`` always the most common dominant emotion of the
     training pictures, ``mean`` their mean distribution. ``raters`` scores each picture's true distribution
-    against as many votes drawn from it as the picture had: the noise floor, which in KL, likelihood and Brier
-    score no predictor passes but by luck. The true distributions are not known, and the rated shares are
-    more extreme than they are; so they are drawn too, from what the votes leave open (the posterior of the
-    Dirichlet distribution that explains all pictures' votes best). One vote a picture leaves everything open,
-    and then there is no such level.
+    against the votes that the picture had: the noise floor, which in KL, likelihood and Brier score no
+    predictor passes but by luck. The true distributions are not known, and the rated shares are more extreme
+    than they are; so they are drawn from what the votes leave open (the posterior of the Dirichlet
+    distribution that explains all pictures' votes best). New votes would not do in place of those that there
+    were: where these chose the picture, as for its agreement, new ones would agree less. One vote a picture
+    leaves everything open, and then there is no such level.
 
     Args:
         trained_on: agreement levels of the training pictures, ``[M, K]``.
         rated: agreement levels of the scored pictures, ``[N, K]``.
         raters: votes per scored picture, ``[N]``; without it the floor is left out.
-        seed: of the drawn votes.
+        seed: of the drawn distributions.
         common: see `training.metrics.summary.measure`.
+        votes: ``[P, K]`` of all pictures that the scored ones were chosen from by their votes. Those of the
+            scored pictures by default; where pictures were so chosen, that makes the raters' level too good.
     """
     count, labels = rated.shape
     common = common_labels(rated) if common is None else common
@@ -68,7 +72,7 @@ def reference_levels(
     }
     _guess(levels["chance"], rated, len(common))
     if raters is not None and np.rint(raters).max() > 1:
-        levels["raters"] = _noise(rated, raters, common, np.random.default_rng(seed))
+        levels["raters"] = _noise(rated, raters, votes, common, np.random.default_rng(seed))
     return {
         name: {key: value for key, value in level.items() if np.isfinite(value)}
         for name, level in levels.items()
@@ -89,17 +93,24 @@ def _guess(level: dict[str, float], rated: Floats, common: int) -> None:
     level.pop("calibration_error")
 
 
+def votes_of(rated: Floats, raters: Floats) -> Floats:
+    """How many whole votes each emotion of each picture had, ``[N, K]``; one a picture at least."""
+    return np.asarray(rated * np.maximum(np.rint(raters), 1)[:, None])
+
+
 def _noise(
-    rated: Floats, raters: Floats, common: NDArray[np.int64], rng: np.random.Generator
+    rated: Floats,
+    raters: Floats,
+    votes: Floats | None,
+    common: NDArray[np.int64],
+    rng: np.random.Generator,
 ) -> dict[str, float]:
-    counts = np.maximum(np.rint(raters).astype(int), 1)
-    votes = rated * counts[:, None]
-    weights = concentration(votes) + votes
+    own = votes_of(rated, raters)
+    weights = concentration(own if votes is None else votes) + own
     drawn = []
     for _ in range(DRAWS):
         gammas = rng.standard_gamma(weights)
-        truth = gammas / gammas.sum(axis=1, keepdims=True)
-        drawn.append(measure(truth, rng.multinomial(counts, truth) / counts[:, None], common=common))
+        drawn.append(measure(gammas / gammas.sum(axis=1, keepdims=True), rated, common=common))
     return {name: float(np.mean([figures[name] for figures in drawn])) for name in drawn[0]}
 
 

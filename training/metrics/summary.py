@@ -10,7 +10,7 @@ from app.card import Score
 from training.metrics import calibration, dominant, pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -62,17 +62,18 @@ class _Sheet:
             "classwise_calibration_error": float(np.mean([each.error(weights) for each in self.each])),
         }
 
-    def trials(self) -> dict[str, float]:
-        """For each figure that is a share of right answers, of how many."""
-        counts = dominant.confusion(self.predicted, self.rated)
-        common = dominant.clear_and_common(self.predicted, self.rated, self.common)
+    def trials(self, groups: NDArray[np.int64]) -> dict[str, float]:
+        """For each figure that is a share of right answers, of how many groups ``[N]`` of pictures."""
+        top = self.rated.argmax(axis=1)
+        common = self.clear & np.isin(top, self.common)
+        balanced = dominant.trials_in(top, groups)
         return {
-            "accuracy": float(len(self.rated)),
-            "accuracy_when_clear": float(self.clear.sum()),
-            "accuracy_when_clear_and_common": float(common.sum()),
-            "balanced_accuracy": dominant.trials_in(counts),
-            "balanced_accuracy_when_clear_and_common": dominant.trials_in(common),
-            "macro_f1": dominant.trials_in(counts),
+            "accuracy": float(len(np.unique(groups))),
+            "accuracy_when_clear": float(len(np.unique(groups[self.clear]))),
+            "accuracy_when_clear_and_common": float(len(np.unique(groups[common]))),
+            "balanced_accuracy": balanced,
+            "balanced_accuracy_when_clear_and_common": dominant.trials_in(top[common], groups[common]),
+            "macro_f1": balanced,
         }
 
 
@@ -100,10 +101,10 @@ def measure_with_intervals(
 ) -> dict[str, Score]:
     """`measure` with 95 % percentile bootstrap intervals; figures that cannot be measured are left out.
 
-    A share of all or none, which no resample changes, has Wilson's interval. Calibration errors, which a
-    resample only makes larger, have the basic bootstrap's, mirrored about the figure and no narrower than to
-    hold it. Resamples without a rare emotion take their mean over fewer, so that the intervals of balanced
-    accuracy and macro F1 reach too high where an emotion has few pictures.
+    A share of all or none, which no resample changes, has Wilson's interval, of as many trials as there are
+    groups. Calibration errors, which a resample only makes larger, have the basic bootstrap's, mirrored about
+    the figure and no narrower than to hold it. Resamples without a rare emotion take their mean over fewer,
+    so that the intervals of balanced accuracy and macro F1 reach too high where an emotion has few pictures.
 
     Args:
         predicted: ``[N, K]``, or ``[R, N, K]`` of R networks: then a figure is the mean of theirs.
@@ -121,7 +122,7 @@ def measure_with_intervals(
         found = [sheet.figures(weights) for sheet in sheets]
         return {name: float(np.mean([figure[name] for figure in found])) for name in found[0]}
 
-    return _with_intervals(figures, len(rated), groups, seed, resamples, trials=sheets[0].trials())
+    return _with_intervals(figures, sheets[0], groups, seed, resamples)
 
 
 def measure_changes(
@@ -136,7 +137,9 @@ def measure_changes(
 ) -> dict[str, Score]:
     """By how much each figure of `measure` is greater after than before, on the same pictures.
 
-    The intervals are those of the difference: each resample has both predictions of its pictures.
+    The intervals are those of the difference: each resample has both predictions of its pictures. A share of
+    right answers that no resample changes may yet change on other pictures, either way: where it has not on
+    n groups, it does on up to z² / (n + z²) of others, the end of Wilson's interval of 0 of n (Wilson 1927).
 
     Args:
         before: ``[N, K]``, predicted.
@@ -154,22 +157,23 @@ def measure_changes(
         was = old.figures(weights)
         return {name: value - was[name] for name, value in new.figures(weights).items()}
 
-    return _with_intervals(figures, len(rated), groups, seed, resamples)
+    return _with_intervals(figures, new, groups, seed, resamples, changes=True)
 
 
 def _with_intervals(
     figures: Callable[[Floats], dict[str, float]],
-    count: int,
+    sheet: _Sheet,
     groups: NDArray[np.int64] | None,
     seed: int,
     resamples: int,
     *,
-    trials: Mapping[str, float] | None = None,
+    changes: bool = False,
 ) -> dict[str, Score]:
-    """Figures of how often each picture counts, with what they are where groups are drawn anew.
+    """Figures of how often each picture of a sheet counts, with what they are where groups are drawn anew.
 
-    Without the trials of shares the figures are differences, which have a sign.
+    Changes are differences, which have a sign.
     """
+    count = len(sheet.rated)
     _, group = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
     members = int(group.max()) + 1
     rng = np.random.default_rng(seed)
@@ -178,16 +182,25 @@ def _with_intervals(
         times = np.bincount(rng.integers(0, members, members), minlength=members)
         for name, value in figures(times[group].astype(np.float64)).items():
             draws.setdefault(name, []).append(value)
+    trials = sheet.trials(group)
     return {
-        name: _score(value, draws[name])
-        if trials is None
+        name: _change(value, draws[name], trials=trials.get(name, 0.0))
+        if changes
         else _score(value, draws[name], biased=name in BIASED, trials=trials.get(name, 0.0))
         for name, value in figures(np.ones(count)).items()
         if np.isfinite(value)
     }
 
 
-def _score(value: float, draws: list[float], *, biased: bool = False, trials: float = 0.0) -> Score:
+def _change(value: float, draws: list[float], *, trials: float) -> Score:
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    if trials and not np.nan_to_num(draws).any():
+        high = _NORMAL**2 / (trials + _NORMAL**2)
+        low = -high
+    return Score(value=value, low=float(low), high=float(high))
+
+
+def _score(value: float, draws: list[float], *, biased: bool, trials: float) -> Score:
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     if trials and low == high == value and value in {0.0, 1.0}:
         # Of pictures that are all right no resample has a wrong one, but others would (Wilson 1927).

@@ -58,7 +58,13 @@ def read_agreement_table(
         raise DataError(f"{path} has {len(problems)} problems", problems)
     unit = _tell_unit(table, columns, votes, raters) if options.unit == "auto" else options.unit
     if problems := _sum_problems(table, votes, unit) + _more_votes_than_raters(table, votes, raters, unit):
-        raise DataError(f"{path} is not in {unit}s of {', '.join(columns.emotions)}", problems)
+        told = "" if options.unit != "auto" else "; if that is not their unit, give it with --unit"
+        raise DataError(f"{path} is not in {unit}s of {', '.join(columns.emotions)}{told}", problems)
+    if unit == "count" and (totals := _totals(columns.emotions, votes, raters)):
+        raise DataError(
+            f"{path}: {' or '.join(totals)} is the sum of all other emotions in every row; if it is their "
+            "total, name it with --ignore-column, or with --raters-column if it is the number of raters"
+        )
     sums = votes.sum(axis=1)
     if unit == "count" and (empty := _empty_cells(table, columns.emotions, sums, raters)):
         raise DataError(f"{path} has {len(empty)} counts that are not there; write 0 for no votes", empty)
@@ -166,6 +172,21 @@ def _more_votes_than_raters(
         for number, row, count in zip(table.numbers, votes, raters, strict=True)
         if row.max() > count
     ]
+
+
+def _totals(
+    emotions: tuple[str, ...], votes: NDArray[np.float64], raters: NDArray[np.float64] | None
+) -> list[str]:
+    """Columns of counts that sum up all others.
+
+    Not of two emotions that are alike in every row, nor where there are as many raters as votes: then half of
+    them chose it.
+    """
+    sums = votes.sum(axis=1)
+    if len(emotions) < 3 or (raters is not None and np.array_equal(sums, raters)):  # noqa: PLR2004
+        return []
+    half = (2 * votes == sums[:, None]).all(axis=0)
+    return [name for name, total in zip(emotions, half, strict=True) if total]
 
 
 def repeated(table: Table, column: str, pictures: tuple[Path, ...]) -> list[str]:

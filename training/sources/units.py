@@ -49,15 +49,17 @@ def possible_units(votes: NDArray[np.float64], raters: NDArray[np.float64] | Non
 
     Fractions or percents where most rows sum to 1 or 100; counts where every cell is a whole number.
     Two of them are possible when whole numbers sum to 1 or 100. Then numbers of raters ``[N]`` decide, if
-    they are known: counts sum to them. Rows that all have a single 1 are fractions: one rater or many, the
-    agreement is the same.
+    they are known: counts that sum to them are counts, and those that sum to more in some row are none. Rows
+    that all have a single 1 are fractions: one rater or many, the agreement is the same.
     """
     whole = bool((votes == np.rint(votes)).all())
     most = 0.5
     shares: list[Unit] = [unit for unit in TOTAL if sums_fit(votes, unit).mean() > most]
     if not whole or not shares:
         return (*shares, "count") if whole else tuple(shares)
-    if raters is not None:
-        return ("count",) if np.array_equal(votes.sum(axis=1), raters) else tuple(shares)
-    one_hot = bool((votes.sum(axis=1) == 1).all())
-    return ("fraction",) if one_hot else (*shares, "count")
+    sums = votes.sum(axis=1)
+    if raters is not None and np.array_equal(sums, raters):
+        return ("count",)
+    one_hot = bool((sums == 1).all())
+    too_many = raters is not None and bool((sums > raters).any())
+    return tuple(shares) if one_hot or too_many else (*shares, "count")

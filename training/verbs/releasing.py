@@ -15,9 +15,10 @@ from app.checkpoint import load_torchscript
 from training.affective_set import Partition
 from training.division import check_split
 from training.evaluate import EvaluationError
-from training.learned import check_unseen, in_checkpoint
+from training.learned import tell_known
 from training.lower_precision import halve
 from training.metrics import gap_closed, reliability_by_emotion
+from training.phases import terminal
 from training.release import evaluation, release
 from training.run import Run
 from training.sources import SourceOptions
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
     from training.affective_set import AffectiveSet
     from training.release import Evaluation
+
+_WHOSE_MEAN = (
+    "the levels majority and mean are those of the scored pictures themselves, not of the pictures that the "
+    "checkpoint has learned from"
+)
 
 
 def add(verbs: argparse._SubParsersAction[Any], pictures: argparse.ArgumentParser) -> None:
@@ -157,7 +163,8 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         rated = reading.with_labels(chosen, checkpoint.card.labels)
         everything = np.arange(len(rated))
         partition = Partition(train=everything, validation=everything[:0], test=everything)
-        check_unseen(rated, partition, in_checkpoint(chosen.checkpoint), allowed=True)  # which tells of them
+        tell_known(rated, chosen.checkpoint)
+        terminal().print(_WHOSE_MEAN)
     else:
         rated, partition = _divided_as_recorded(checkpoint, chosen)
     found = evaluation(checkpoint, rated, partition)

@@ -185,11 +185,36 @@ def test_whole_percents_need_the_unit(tmp_path: Path) -> None:
         read(tmp_path, WHOLE)
 
 
+def test_counts_that_look_like_percents_need_the_unit(tmp_path: Path) -> None:
+    text = "picture,raters,joy,fear\na,100,60,40\nb,100,50,49\nc,100,40,30\n"
+    with pytest.raises(DataError, match=r"could be percents or counts .*; give the unit with --unit"):
+        read(tmp_path, text)
+    found = read(tmp_path, text, SourceOptions(unit="count"))
+    assert found.raters is not None
+    assert found.raters.tolist() == [100, 99, 70]
+    with pytest.raises(DataError, match=r"is not in fractions of joy, fear; .* give it with --unit"):
+        read(tmp_path, "picture,joy,fear\na,1,0\nb,0,1\nc,0.5,0.2\n")
+
+
 @pytest.mark.parametrize(("unit", "raters"), [("percent", None), ("count", [100, 99])])
 def test_the_unit_that_was_passed_is_taken(tmp_path: Path, unit: Unit, raters: list[float] | None) -> None:
     found = read(tmp_path, WHOLE, SourceOptions(unit=unit))
     np.testing.assert_allclose(found.agreement, [[0.6, 0.4], [1 / 3, 2 / 3]])
     assert (None if found.raters is None else found.raters.tolist()) == raters
+
+
+def test_a_total_is_no_emotion(tmp_path: Path) -> None:
+    text = "picture,awe,fear,joy,total\na,5,3,2,10\nb,0,0,4,4\n"
+    with pytest.raises(
+        DataError, match=r"total is the sum of all other .* --ignore-column, .* --raters-column"
+    ):
+        read(tmp_path, text)
+    for options in (SourceOptions(ignore_columns=("total",)), SourceOptions(raters_column="total")):
+        assert read(tmp_path, text, options).labels == ("awe", "fear", "joy")
+    assert read(tmp_path, text + "c,1,1,1,2\n").labels[-1] == "total", "it may be one that is chosen often"
+    assert read(tmp_path, "picture,awe,fear\na,5,5\nb,3,3\n").labels == ("awe", "fear")
+    known = "picture,n,awe,fear,joy\na,10,3,2,5\nb,8,0,4,4\n"
+    assert read(tmp_path, known).labels == ("awe", "fear", "joy"), "half of the raters chose joy"
 
 
 def test_a_column_that_is_no_emotion_is_suspected(tmp_path: Path) -> None:

@@ -49,10 +49,19 @@ def test_whole_percents_may_be_counts_unless_the_raters_are_known() -> None:
     assert possible_units(votes, np.array([100.0, 99.0])) == ("count",)
 
 
+def test_whole_numbers_that_fewer_than_all_raters_chose_may_be_counts() -> None:
+    votes = np.array([[60.0, 40.0], [50.0, 49.0], [40.0, 30.0]])
+    assert possible_units(votes, np.full(3, 100.0)) == ("percent", "count")
+    assert possible_units(votes, np.array([100.0, 99.0, 69.0])) == ("percent",), "more votes than raters"
+    few = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    assert possible_units(few, np.full(3, 3.0)) == ("fraction", "count")
+
+
 def test_single_ones_are_fractions() -> None:
     votes = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     assert possible_units(votes, None) == ("fraction",)
     assert possible_units(votes, np.ones(3)) == ("count",)
+    assert possible_units(votes, np.full(3, 20.0)) == ("fraction",)
 
 
 def test_some_rows_that_are_off_do_not_hide_the_unit() -> None:
