@@ -85,6 +85,25 @@ def measure(server: Server, paths: Sequence[str], *, seconds: float, capacity_se
 
 def section(overload: Overload) -> str:
     """In Markdown, with the verdicts."""
+    refused = overload.summary.refused
+    refusals = (
+        f"p99 of refusals within {1000 * REFUSAL_SECONDS:.0f} ms",
+        _times(refused),
+        verdict(refused is not None and refused.p99 <= REFUSAL_SECONDS),
+    )
+    return _told(overload, "the load that can be carried", [refusals, _memory(overload)])
+
+
+def section_of_slow(overload: Overload) -> str:
+    """The same of pictures that take longer to decode than the network takes.
+
+    Megabytes of each are on their way when it is refused, and their pixels are most of the memory, so neither
+    has a bar.
+    """
+    return _told(overload, "the load that can be carried, of pictures that take long to decode", [])
+
+
+def _told(overload: Overload, what: str, further: list[tuple[str, str, str]]) -> str:
     summary, (before, after) = overload.summary, overload.capacity
     set_up = (
         f"A closed loop of {CLIENTS} clients found a capacity of {before:.2f} predictions a second before "
@@ -104,16 +123,10 @@ def section(overload: Overload) -> str:
             _times(summary.accepted),
             verdict(summary.accepted is not None and summary.accepted.p99 <= DEADLINE_SECONDS),
         ),
-        (
-            f"p99 of refusals within {1000 * REFUSAL_SECONDS:.0f} ms",
-            _times(summary.refused),
-            verdict(summary.refused is not None and summary.refused.p99 <= REFUSAL_SECONDS),
-        ),
         ("no other answer, no broken connection", _rest(summary), verdict(_rest(summary) == "none")),
-        _memory(overload),
+        *further,
     ]
-    title = f"### {FACTOR} times the load that can be carried"
-    return "\n\n".join((title, set_up, table(("bar", "measured", "verdict"), rows)))
+    return "\n\n".join((f"### {FACTOR} times {what}", set_up, table(("bar", "measured", "verdict"), rows)))
 
 
 def _times(latencies: Percentiles | None) -> str:

@@ -44,6 +44,7 @@ QUICK = Lengths(bare_rounds=1, rounds=1, predictions=8, capacity=5, overload=12,
 def measure(lengths: Lengths, threads: int) -> tuple[list[str], list[float], str]:
     """The storms' sections, the share of the machine that others took, and torch's version."""
     paths = [str(path) for path in pictures.write_all(PICTURES)[SMALL]]
+    slow_paths = [str(path) for path in pictures.write_slow(PICTURES.parent / "slow")]
     progress("the bare model")
     reference = bare.measure_apart(OURS.python, PICTURES, threads=threads, rounds=lengths.bare_rounds)
     with running(OURS, (PICTURES / SMALL / "0.jpg").read_bytes(), threads=threads) as server:
@@ -58,12 +59,16 @@ def measure(lengths: Lengths, threads: int) -> tuple[list[str], list[float], str
         overload = storm_overload.measure(
             server, paths, seconds=lengths.overload, capacity_seconds=lengths.capacity
         )
+        slow = storm_overload.measure(
+            server, slow_paths, seconds=lengths.overload, capacity_seconds=2 * lengths.capacity
+        )
     sections = [
         storm_explain.section(explain, reference),
         storm_overload.section(overload),
+        storm_overload.section_of_slow(slow),
         storm_leavers.section(leavers),
     ]
-    return sections, [*explain.others, *overload.others, *leavers.others], reference.torch
+    return sections, [*explain.others, *overload.others, *slow.others, *leavers.others], reference.torch
 
 
 def main() -> None:

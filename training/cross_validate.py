@@ -20,7 +20,6 @@ from app.offline.files import replacing
 from training import card as cards
 from training import export
 from training.abstain import thresholds
-from training.affective_set import VALIDATION_SHARE, Partition, cross_validation
 from training.calibrate import fit_temperature
 from training.evaluate import (
     EvaluationError,
@@ -34,6 +33,7 @@ from training.fit import check_start, digests, fit
 from training.metrics import common_labels, measure, measure_with_intervals, reference_levels
 from training.novelty import with_novelty
 from training.out_of_fold import OutOfFold, cross_fitted, keep
+from training.partition import VALIDATION_SHARE, Partition, cross_validation
 from training.run import Run, RunError
 from training.written import save_arrays
 

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.inception import EmotionInception
     from training.metrics import Floats
+    from training.partition import Partition
 
 Part = tuple["Tensor", "Tensor"]
 

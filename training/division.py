@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.card import Split
-from training.affective_set import TEST_SHARE, VALIDATION_SHARE, split
 from training.evaluate import EvaluationError, fingerprint, fingerprints
+from training.partition import TEST_SHARE, VALIDATION_SHARE, split
 
 if TYPE_CHECKING:
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
+    from training.partition import Partition
 
 
 def describe_split(

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from app.card import DataSource
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.learned import Digests
+    from training.partition import Partition
     from training.pretrained import StartWeights
     from training.teacher import Teacher
 

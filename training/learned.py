@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
+    from training.partition import Partition
 
 Digests = frozenset[bytes]
 

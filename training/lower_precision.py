@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from app.captured import Judging
     from app.checkpoint import Checkpoint, Computing
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.metrics import Floats
+    from training.partition import Partition
 
 
 def halve(checkpoint: Checkpoint, path: Path, rated: AffectiveSet, partition: Partition) -> Quantised:

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.data import DataLoader
 
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.fit_settings import FitSettings
     from training.inception import EmotionInception
+    from training.partition import Partition
     from training.pictures import Sample
     from training.run import Run
     from training.teacher import Imitation, Teacher

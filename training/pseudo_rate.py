@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from app.offline.files import replacing
-from training.affective_set import DataError, cross_validation
+from training.affective_set import DataError
 from training.fit_settings import autocast
 from training.head import PENALTIES, HeadFit, extract, fit_head
 from training.near_duplicates import near_any
+from training.partition import cross_validation
 from training.pictures import RatedPictures, batches
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.fit_settings import Precision
+    from training.partition import Partition
     from training.teacher import Teacher
 
 BATCH = 16

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from app.card import Quantised
     from app.checkpoint import Checkpoint
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
+    from training.partition import Partition
 
 _CPU = torch.device("cpu")
 _IN_INTEGERS = ["Conv", "Relu", "MaxPool", "AveragePool", "Concat"]

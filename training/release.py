@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
     from app.card import Card, CardPlots, Score
     from app.checkpoint import Checkpoint
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.metrics import Floats
     from training.novelty import JudgingNetwork
+    from training.partition import Partition
     from training.run import Run
 
 Scores = dict[str, "Score"]

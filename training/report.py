@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from app.card import Card, ReliabilityBin
     from app.checkpoint import Checkpoint
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.metrics import Floats
+    from training.partition import Partition
     from training.run import Run
 
 EXAMPLES = 12

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from app.card import Split
     from app.checkpoint import Checkpoint
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
     from training.metrics import Floats
+    from training.partition import Partition
 
 _log = logging.getLogger(__name__)
 _SAME = {"seed", "min_agreement", "top_classes", "test_share", "validation_share"}

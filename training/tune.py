@@ -35,7 +35,8 @@ from training.teacher import scaled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
+    from training.partition import Partition
     from training.pictures import Sample
     from training.teacher import Teacher
 

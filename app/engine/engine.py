@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from app.engine.crew import Crew
 from app.engine.errors import DeadlinePassed, EngineStopped
-from app.engine.floor import Floor
 from app.engine.jobs import DreamJob, Dreamt, Explanation, Job, Pixels, Prediction, PredictionJob
 from app.engine.lines import Lines
-from app.engine.worker import Worker
 from app.explain.dream import DEFAULTS, DreamSettings
 
 if TYPE_CHECKING:
@@ -25,21 +22,7 @@ if TYPE_CHECKING:
     from app.engine.model import Model
     from app.metrics import Metrics
 
-log = logging.getLogger(__name__)
-
 Result = TypeVar("Result")
-
-CHECK_SECONDS = 0.1
-"""Time between two looks at the workers."""
-LONGEST_BACK_OFF = 30.0
-"""Seconds between two restarts of a worker that never gets warm."""
-_DOUBLINGS = 10
-"""Of that time at most: a device that is lost for good is tried for ever, and powers of two have an end."""
-MOST_HUNG = 3
-"""Times that a device hung, whose threads nothing can end, until the process should be restarted whole."""
-MOST_DEATHS = 5
-"""Threads of every device that died in a row, likewise: what a GPU has lost, only a new process gets back. As
-long as another answers, the process is of more use than its restart, which may find the GPU lost again."""
 
 
 class Engine:
@@ -68,24 +51,14 @@ class Engine:
         beside: Callable[[], float] = lambda: 0.0,
         before: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._limits = limits
         self._metrics = metrics
         running = sum(limits.running_on(device.torch) for device in devices)
         self._lines = Lines(limits, running, metrics, clock=clock, beside=beside, before=before)
-        self._posts = [post for index, device in enumerate(devices) for post in _posts(index, device)]
-        self._workers = [self._new_worker(number) for number in range(len(self._posts))]
-        self._restarts = [0] * len(self._posts)
-        self._restart_at: list[float | None] = [None] * len(self._posts)
-        self._hung = 0
-        self._model: Model | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._crew = Crew(devices, self._lines, limits, metrics)
 
     def start(self, model: Model) -> None:
         """Start the workers, which warm up and then take requests. Needs a running event loop."""
-        self._model = model
-        for worker in self._workers:
-            worker.start(model)
-        self._watching = asyncio.create_task(self._watch())
+        self._crew.start(model)
 
     @property
     def ready(self) -> bool:
@@ -95,8 +68,7 @@ class Engine:
     @property
     def beyond_repair(self) -> bool:
         """Whether so many threads hang, or those of all devices keep dying, that only a new process helps."""
-        leaders = [count for post, count in zip(self._posts, self._restarts, strict=True) if post.leads]
-        return self._hung >= MOST_HUNG or min(leaders) >= MOST_DEATHS
+        return self._crew.beyond_repair
 
     def check_room(self, kind: Kind, *, deadline: float, work: int = 1) -> None:
         """Refuse what could not be taken now, before anything is spent on it.
@@ -228,12 +200,7 @@ class Engine:
         """
         if not self.ready:
             raise EngineStopped("no device is ready to try a new checkpoint")
-        warmed: set[Worker] = set()
-        # One that was replaced meanwhile has warmed up the old model, and is asked in its turn.
-        while fresh := {each for each in self._workers if each.leads and each.open} - warmed:
-            await asyncio.gather(*(asyncio.wrap_future(worker.warm(model)) for worker in fresh))
-            warmed |= fresh
-        self._model = model
+        await self._crew.warm(model)
 
     async def drain(self, grace: float) -> None:
         """Take nothing more, finish what was accepted, and end the workers.
@@ -243,72 +210,11 @@ class Engine:
         """
         self._lines.stop()
         end = time.monotonic() + grace
-        while self._alive() and time.monotonic() < end:  # noqa: ASYNC110 - threads give nothing to await
+        while self._crew.alive and time.monotonic() < end:  # noqa: ASYNC110 - threads give nothing to await
             await asyncio.sleep(0.01)
-        if self._watching is not None:
-            self._watching.cancel()
+        self._crew.leave_alone()
         self._lines.give_up("the service is shutting down")
-        for worker in self._workers:
-            worker.retire("the service is shutting down")
-
-    def check_workers(self) -> None:
-        """Retire a worker that died or hangs, and replace it when its time has come."""
-        now = self._lines.clock()
-        hung: set[Floor] = set()  # a process that was frozen finds all streams of a device late at once
-        for index, worker in enumerate(self._workers):
-            if worker.open and not worker.hung():
-                self._restarts[index] = 0
-            elif self._restart_at[index] is None and (reason := _trouble(worker)):
-                self._lose(index, reason, now)
-                if reason == "hung":
-                    hung.add(self._posts[index].floor)
-            if (due := self._restart_at[index]) is not None and now >= due:
-                self._replace(index)
-        self._hung += len(hung)
-
-    def _alive(self) -> bool:
-        return any(worker.thread.is_alive() for worker in self._workers)
-
-    def _lose(self, index: int, reason: str, now: float) -> None:
-        self._metrics.restarts.labels(reason).inc()
-        doublings = min(self._restarts[index], _DOUBLINGS)
-        wait = min(LONGEST_BACK_OFF, CHECK_SECONDS * (2**doublings - 1))  # the first at once
-        log.critical("the thread of %s %s; a new one in %g s", self._posts[index].device.torch, reason, wait)
-        self._workers[index].retire(f"the device's thread {reason}")
-        self._restarts[index] += 1
-        self._restart_at[index] = now + wait
-
-    def _replace(self, index: int) -> None:
-        self._restart_at[index] = None
-        predecessor, self._workers[index] = self._workers[index], self._new_worker(index)
-        self._workers[index].learn_from(predecessor)
-        if self._model is None:
-            return
-        try:
-            self._workers[index].start(self._model)
-        except RuntimeError:  # the process may have no more threads
-            log.exception("no thread for %s can be started", self._posts[index].device.torch)
-            self._lose(index, "died", self._lines.clock())
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            try:
-                self.check_workers()
-            except Exception:  # else nobody would look after the devices any more
-                log.exception("looking after the devices failed")
-
-    def _new_worker(self, number: int) -> Worker:
-        post = self._posts[number]
-        return Worker(
-            post.index,
-            post.device,
-            self._lines,
-            self._limits,
-            self._metrics,
-            floor=post.floor,
-            leads=post.leads,
-        )
+        self._crew.retire("the service is shutting down")
 
     async def _answer(self, job: Job[Result]) -> Result:
         loop = asyncio.get_running_loop()
@@ -317,28 +223,6 @@ class Engine:
                 return await asyncio.wrap_future(job.answer)
         except TimeoutError as error:
             raise DeadlinePassed("the deadline passed before the result was there") from error
-
-
-@dataclass(frozen=True)
-class _Post:
-    """What a worker, and whoever replaces it, is given."""
-
-    index: int
-    device: Device
-    floor: Floor
-    leads: bool
-
-
-def _posts(index: int, device: Device) -> list[_Post]:
-    """One for each stream of a device; the first leads."""
-    floor = Floor(device.streams)
-    return [_Post(index, device, floor, leads=stream == 0) for stream in range(device.streams)]
-
-
-def _trouble(worker: Worker) -> str | None:
-    if worker.died:
-        return "died"
-    return "hung" if worker.hung() else None
 
 
 def _explanation(job: DreamJob, prediction: Prediction, dreamt: Dreamt) -> Explanation:

@@ -81,7 +81,7 @@ def test_a_picture_that_memory_does_not_suffice_for_fails_alone(
     def none_left(_: object) -> None:
         raise np._core._exceptions._ArrayMemoryError((10**6, 10**6), np.dtype(np.uint32))  # type: ignore[attr-defined]
 
-    monkeypatch.setattr("app.picture._to_eight_bit", none_left)  # as NumPy does for the largest pictures
+    monkeypatch.setattr("app.colours._to_eight_bit", none_left)  # as NumPy does for the largest pictures
     grey = io.BytesIO()
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(grey, "PNG")
     response = client.post(PATH, files=form(plain(RED), grey.getvalue(), plain(BLUE)))

@@ -118,6 +118,16 @@ def test_each_bar_of_the_overload_fails_alone(overload: Overload, failed: list[s
     assert all(row.startswith(f"| {bar}") for row, bar in zip(fails, failed, strict=True))
 
 
+@pytest.mark.parametrize(("overload", "fails"), [(CARRIED, 0), (but(goodput=9.1, statuses={504: 1}), 2)])
+def test_an_overload_of_slow_pictures_has_no_bar_for_refusals_and_memory(
+    overload: Overload, fails: int
+) -> None:
+    text = storm_overload.section_of_slow(overload)
+    assert text.count(FAILED) == fails
+    assert text.count("| passed |") == 3 - fails
+    assert "refusals" not in text
+
+
 @dataclass
 class Served:
     """A running service, as the benchmark asks it."""

@@ -25,7 +25,7 @@ from app.engine import (
     ModelFailed,
     QueueFull,
 )
-from app.engine.engine import LONGEST_BACK_OFF, MOST_DEATHS
+from app.engine.crew import LONGEST_BACK_OFF, MOST_DEATHS
 from app.engine.worker import Worker
 from app.loading import load
 from app.metrics import Metrics
@@ -98,7 +98,7 @@ async def running(
 def motionless(checkpoint: Checkpoint, limits: EngineLimits | None = None) -> Asked:
     """An engine that accepts, but whose worker never takes a turn."""
     asked = Asked(checkpoint, limits)
-    asked.engine._workers[0].take_requests()
+    asked.engine._crew.workers[0].take_requests()
     return asked
 
 
@@ -199,7 +199,7 @@ async def test_draining_answers_everything_that_was_accepted(checkpoint: Checkpo
         answers = await asyncio.gather(*accepted)
         assert LABELS[(await accepted_dream).emotion] == "joy"
     assert [LABELS[a.probabilities.argmax()] for a in answers] == ["joy"] * 50
-    assert not asked.engine._workers[0].thread.is_alive()
+    assert not asked.engine._crew.workers[0].thread.is_alive()
 
 
 async def test_what_cannot_be_finished_in_the_grace_time_is_told(checkpoint: Checkpoint) -> None:
@@ -234,15 +234,15 @@ async def test_a_dream_that_breaks_the_network_fails_alone(frail: Checkpoint) ->
 
 async def test_a_thread_that_dies_is_replaced_and_what_waited_is_answered(checkpoint: Checkpoint) -> None:
     async with running(checkpoint) as asked:
-        first = asked.engine._workers[0].thread
+        first = asked.engine._crew.workers[0].thread
         for _ in range(3):  # an idle thread wakes, and dies, with the next request
-            victim = asked.engine._workers[0].thread
+            victim = asked.engine._crew.workers[0].thread
             kill(victim)
             results = await asyncio.gather(*(asked.predict(GREEN) for _ in range(5)), return_exceptions=True)
             for result in results:
                 assert isinstance(result, DeviceLost) or LABELS[result.probabilities.argmax()] == "joy"  # type: ignore[union-attr]
             async with asyncio.timeout(30):
-                while asked.engine._workers[0].thread is victim:  # noqa: ASYNC110 - nothing to wait for
+                while asked.engine._crew.workers[0].thread is victim:  # noqa: ASYNC110 - nothing to wait for
                     await asyncio.sleep(0.01)
             await asked.until_ready()
         assert not first.is_alive()
@@ -259,9 +259,9 @@ async def test_streams_answer_together_and_the_death_of_either_is_survived(check
             assert [LABELS[a.probabilities.argmax()] for a in answers] == ["anger", "joy", "sadness"] * 20
             explained = await asyncio.gather(*(asked.explain(GREEN, None) for _ in range(3)))
             assert {LABELS[a.emotion] for a in explained} == {"joy"}
-            before = asked.engine._workers[victim].thread
+            before = asked.engine._crew.workers[victim].thread
             kill(before)
-            while asked.engine._workers[victim].thread is before:
+            while asked.engine._crew.workers[victim].thread is before:
                 pictures = [RED, GREEN, BLUE] * 5
                 results = await asyncio.gather(*map(asked.predict, pictures), return_exceptions=True)
                 for picture, result in zip(pictures, results, strict=True):
@@ -275,7 +275,7 @@ async def test_streams_answer_together_and_the_death_of_either_is_survived(check
         assert isinstance(stream, Torch)
         assert [size for size in whole.sizes if size > 1] == [8, 8]  # each leader's own warm-up
         assert max(stream.sizes) == 4
-    assert not any(worker.thread.is_alive() for worker in asked.engine._workers)
+    assert not any(worker.thread.is_alive() for worker in asked.engine._crew.workers)
 
 
 async def test_a_thread_that_cannot_be_started_is_tried_again(
@@ -293,7 +293,7 @@ async def test_a_thread_that_cannot_be_started_is_tried_again(
 
     async with running(checkpoint) as asked:
         monkeypatch.setattr(threading.Thread, "start", start)
-        kill(asked.engine._workers[0].thread)
+        kill(asked.engine._crew.workers[0].thread)
         with suppress(DeviceLost):
             await asked.predict(GREEN)
         async with asyncio.timeout(30):
@@ -309,7 +309,7 @@ async def test_whatever_goes_wrong_the_devices_are_looked_after(
 ) -> None:
     async with running(checkpoint) as asked:
         looked = asyncio.Event()
-        real, failed = asked.engine.check_workers, False
+        real, failed = asked.engine._crew.check, False
 
         def check() -> None:
             nonlocal failed
@@ -319,7 +319,7 @@ async def test_whatever_goes_wrong_the_devices_are_looked_after(
             real()
             looked.set()
 
-        monkeypatch.setattr(asked.engine, "check_workers", check)
+        monkeypatch.setattr(asked.engine._crew, "check", check)
         await asyncio.wait_for(looked.wait(), 30)
         assert failed
 
@@ -427,7 +427,7 @@ async def test_who_is_replaced_while_a_new_model_warms_up_is_asked_to_warm_it_up
     checkpoint: Checkpoint, frail: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(checkpoint, devices=(CPU, CPU)) as asked:
-        first, second = asked.engine._workers
+        first, second = asked.engine._crew.workers
         async with asyncio.timeout(60):
             while not (first.open and second.open):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
@@ -459,19 +459,19 @@ async def test_a_model_that_was_replaced_is_let_go_by_all_streams(checkpoint: Ch
 def test_a_device_that_is_lost_for_good_is_tried_for_ever() -> None:
     clock = Clock()
     engine = Engine([CPU], EngineLimits(), Metrics(), clock=clock)
-    engine._restarts[0] = 5000
-    engine._workers[0].died = True
-    engine.check_workers()
-    assert engine._restart_at[0] == clock.now + LONGEST_BACK_OFF
+    engine._crew._restarts[0] = 5000
+    engine._crew.workers[0].died = True
+    engine._crew.check()
+    assert engine._crew._restart_at[0] == clock.now + LONGEST_BACK_OFF
 
 
 def test_streams_that_are_late_together_are_one_hang_of_their_device() -> None:
     clock, metrics = Clock(), Metrics()
     engine = Engine([replace(CPU, streams=4)], EngineLimits(hang_seconds=5), metrics, clock=clock)
-    for worker in engine._workers:
+    for worker in engine._crew.workers:
         worker._busy_since = clock.now
     clock.now += 6  # as when the whole process was frozen
-    engine.check_workers()
+    engine._crew.check()
     restarts = metrics.registry.get_sample_value("deepemotion_worker_restarts_total", {"reason": "hung"})
     assert restarts == 4
     assert not engine.beyond_repair

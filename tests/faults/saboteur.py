@@ -37,7 +37,7 @@ def main() -> None:
         chance = random.Random(0)  # noqa: S311 - nothing secret
         while not server.should_exit:
             time.sleep(seconds * chance.uniform(0.5, 1.5))
-            kill(app.state.service.engine._workers[0].thread)
+            kill(app.state.service.engine._crew.workers[0].thread)
 
     def announce() -> None:
         while not server.started:

@@ -184,11 +184,11 @@ def test_a_loop_that_ends_is_noticed_and_started_again(base_settings: Settings) 
     app = create_app(base_settings)
     with serving(app) as client:
         engine = parts(app).engine
-        victim = engine._workers[0].thread
+        victim = engine._crew.workers[0].thread
         kill(victim)
         statuses = {client.post("/predict", content=plain()).status_code for _ in range(3)}
         assert statuses <= {200, 503}
-        wait_until(lambda: engine._workers[0].thread is not victim)
+        wait_until(lambda: engine._crew.workers[0].thread is not victim)
         wait_until(lambda: client.get("/readyz").status_code == 200)
         assert client.post("/predict", content=plain()).status_code == 200
         found = samples(client)

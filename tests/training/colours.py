@@ -15,7 +15,7 @@ from torchvision.models.inception import Inception3
 
 from app.checkpoint import CHECKSUMS
 from tests.training.drawing import scene
-from training.affective_set import AffectiveSet, Partition
+from training.partition import Partition
 from training.sources import SourceOptions, load
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from training.affective_set import AffectiveSet
 
 LABELS = ("blue", "green", "red")  # as a folder of folders is read: in alphabetical order
 SIDE = 75

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.affective_set import AffectiveSet, DataError, cross_validation, listing, split
+from training.affective_set import AffectiveSet, DataError, listing
+from training.partition import cross_validation, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

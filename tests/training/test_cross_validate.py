@@ -12,7 +12,6 @@ import torch
 from app.loading import load as load_checkpoint
 from tests.training.colours import EACH, LABELS, SIDE, colour_set
 from training.__main__ import main
-from training.affective_set import cross_validation
 from training.calibrate import fit_temperature
 from training.cross_validate import (
     CrossValidated,
@@ -25,6 +24,7 @@ from training.evaluate import EvaluationError, probabilities
 from training.fit import FitSettings
 from training.metrics import hits, reference_levels
 from training.out_of_fold import OutOfFold, cross_fitted, kept_outputs
+from training.partition import cross_validation
 from training.run import Run, RunError
 
 if TYPE_CHECKING:

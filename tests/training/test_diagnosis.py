@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
+    from training.partition import Partition
     from training.pretrained import StartWeights
 
 CPU = torch.device("cpu")

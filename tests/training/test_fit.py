@@ -14,12 +14,12 @@ from safetensors import safe_open
 
 from tests.training.colours import SIDE, colour_set, parts
 from training import phases, pretrained
-from training.affective_set import Partition
 from training.augment import AugmentationError
 from training.fit import FitError, FitSettings, _what_is_learned, fit, with_target
 from training.head import PENALTIES, extract, fit_head
 from training.inception import BLOCKS, InceptionError, build
 from training.learned import describe
+from training.partition import Partition
 from training.phases import _apart, schedule
 from training.pictures import RatedPictures, batches
 from training.pseudo_rate import column_names

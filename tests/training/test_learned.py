@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tests.training.colours import SIDE, colour_set, parts
 from training import pretrained
 from training.__main__ import main
-from training.affective_set import DataError, split
+from training.affective_set import DataError
 from training.learned import (
     LEARNED,
     NOTHING,
@@ -25,6 +25,7 @@ from training.learned import (
     tell_known,
     to_text,
 )
+from training.partition import split
 from training.run import Run
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from app.halved import HALF_SUFFIX, in_half
 from app.loading import load
 from tests.training.colours import colour_set, copied_alone, scenes
 from training.__main__ import main
-from training.affective_set import Partition
 from training.checksums import list_digest
 from training.evaluate import EvaluationError
 from training.lower_precision import halve
+from training.partition import Partition
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tests.training.colours import LABELS, SIDE, colour_set, draw_folder, parts
 from training.__main__ import parser
-from training.affective_set import AffectiveSet, DataError, Partition
+from training.affective_set import AffectiveSet, DataError
+from training.partition import Partition
 from training.pseudo_rate import Panel, kept_apart, learn, of_both, of_others, out_of_fold
 from training.sources import SourceOptions, load
 from training.teacher import Teacher

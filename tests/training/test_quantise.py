@@ -17,10 +17,10 @@ from app.main import create_app
 from app.settings import Settings
 from tests.training.colours import colour_set, copied_alone, scenes
 from training.__main__ import main
-from training.affective_set import Partition
 from training.checksums import list_digest
 from training.compile import compile_checkpoint, write_graph
 from training.evaluate import EvaluationError
+from training.partition import Partition
 from training.quantise import quantise
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from tests.training.test_fit import contents
 from training import pretrained
 from training.__main__ import main
 from training.abstain import thresholds
-from training.affective_set import Partition, split
 from training.calibrate import fit_temperature
 from training.card import to_markdown
 from training.division import check_split, describe_split
 from training.evaluate import EvaluationError, fingerprints, logits_of, outputs_of, probabilities
 from training.learned import NOTHING
 from training.metrics import confusion, hits, reference_levels
+from training.partition import Partition, split
 from training.release import release, score
 from training.run import Run, RunError
 

@@ -18,9 +18,9 @@ from PIL import Image
 from tests.training.colours import LABELS, colour_set
 from training import plots, report
 from training.__main__ import main
-from training.affective_set import split
 from training.evaluate import EvaluationError
 from training.metrics import kl_divergence, reliability_by_emotion
+from training.partition import split
 from training.report import (
     Findings,
     _made_of,

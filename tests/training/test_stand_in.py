@@ -14,12 +14,12 @@ from app.loading import load
 from tests.training.colours import EACH, LABELS, SIDE
 from training import stand_in
 from training.__main__ import main
-from training.affective_set import split
 from training.card import to_markdown
 from training.division import check_split
 from training.evaluate import EvaluationError, logits_of, probabilities
 from training.learned import NOTHING, digests_of, in_checkpoint
 from training.metrics import kl_divergence
+from training.partition import split
 from training.release import release
 from training.run import Run
 

@@ -18,7 +18,8 @@ from training.head import fit_head
 from training.run import RunError
 from training.sources import SourceOptions
 from training.sources import load as load_source
-from training.study import Condition, Row, StudyError, conditions, study
+from training.study import StudyError, study
+from training.study_table import Condition, Row, conditions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,11 @@ from app.card import DataSource
 from tests.training.colours import LABELS, SIDE, colour_set, draw_folder, parts, scenes, settle
 from tests.training.test_fit import unplugged
 from training.__main__ import main
-from training.affective_set import DataError, Partition
+from training.affective_set import DataError
 from training.fit import FitError, fit
 from training.fit_settings import FitSettings
 from training.learned import describe, digests_of
+from training.partition import Partition
 from training.pseudo_rate import column_names
 from training.run import Run
 from training.teacher import Teacher, load

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training import distributed, pretrained, teacher
-from training.affective_set import TEST_SHARE, DataError, Partition, split
+from training.affective_set import DataError
 from training.fit import fit
 from training.learned import check_unseen, digest, digests_of
+from training.partition import TEST_SHARE, Partition, split
 from training.pseudo_rate import Panel, check_names, kept_apart, of_both, of_others
 from training.run import Run
 from training.tune import tune

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from training.affective_set import VALIDATION_SHARE
 from training.fit import FitSettings
+from training.partition import VALIDATION_SHARE
 from training.sources import SOURCES, SourceOptions
 from training.tune import TuneSettings
 

@@ -10,14 +10,14 @@ from rich.table import Column, Table
 
 from training.card import how_scored
 from training.metrics import gap_closed
-from training.study import cells_of
+from training.study_table import cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from app.card import Card, Confusion, Quantised, Score
     from training.release import References, Scores
-    from training.study import Row
+    from training.study_table import Row
 
 # In a file, nothing tells the width; and names of files may have what rich would take for its own tags.
 OUT = Console(width=None if sys.stdout.isatty() else 150, markup=False, emoji=False)

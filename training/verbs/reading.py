@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from training.affective_set import split
 from training.division import describe_split, split_as
+from training.partition import split
 from training.phases import terminal
 from training.sources import SourceOptions, load_unrated
 from training.sources import load as load_source
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.card import Split
-    from training.affective_set import AffectiveSet, Partition
+    from training.affective_set import AffectiveSet
+    from training.partition import Partition
 
 
 def filtered(

@@ -12,12 +12,12 @@ import torch
 from app import loading
 from app.card import Split
 from app.checkpoint import load_torchscript
-from training.affective_set import Partition
 from training.division import check_split
 from training.evaluate import EvaluationError
 from training.learned import tell_known
 from training.lower_precision import halve
 from training.metrics import gap_closed, reliability_by_emotion
+from training.partition import Partition
 from training.phases import terminal
 from training.release import evaluation, release
 from training.run import Run

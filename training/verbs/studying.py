@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.study import Condition, Row, cells_of, conditions, study
+from training.study import study
+from training.study_table import Condition, Row, cells_of, conditions
 from training.verbs import options, reading
 from training.verbs.printing import OUT, print_study
 
