@@ -117,8 +117,7 @@ class Tracing:
             return
         from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
-        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        parent = self._parents.extract(carrier)
+        parent = self._parents.extract(_carrier(scope))
         given = _tracer.set(self._tracer)
         try:
             with self._tracer.start_as_current_span(
@@ -137,6 +136,16 @@ class Tracing:
                 await self.app(scope, receive, watch)
         finally:
             _tracer.reset(given)
+
+
+def _carrier(scope: Scope) -> dict[str, str]:
+    """The headers. Of `tracestate`, one line may go on in the next (W3C Trace Context, 3.3)."""
+    carrier: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        known = name.decode("latin-1")
+        more = known == "tracestate" and known in carrier
+        carrier[known] = (f"{carrier[known]}," if more else "") + value.decode("latin-1")
+    return carrier
 
 
 def _describe(server: Span, scope: Scope, status: int) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ import onnx
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.loading import load
+from app.checkpoint import load_torchscript, verified
+from app.compiled import INT8_SUFFIX, SUFFIX, Compiled
 from bench.machine import MEBIBYTE, memory
 from training.compile import exported, onnx_of
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from app.checkpoint import Checkpoint, Precision
+    from app.checkpoint import Checkpoint
 
     Engine = Callable[[NDArray[np.uint8]], Any]
     """Pictures ``[N, 3, S, S]`` to logits and novelty."""
@@ -43,16 +45,16 @@ INTEGERS = "integers"
 FILES = Path("build/bench/model")
 
 
-def _torchscript(checkpoint: Checkpoint, _: int) -> Engine:
+def _torchscript(checkpoint: Checkpoint, _: Path, __: int) -> Engine:
     return lambda pictures: checkpoint.network.judge(_channels_last(pictures))
 
 
-def _contiguous(checkpoint: Checkpoint, _: int) -> Engine:
+def _contiguous(checkpoint: Checkpoint, _: Path, __: int) -> Engine:
     network = checkpoint.network.to(memory_format=torch.contiguous_format)
     return lambda pictures: network.judge(torch.from_numpy(pictures))
 
 
-def _aot_inductor(checkpoint: Checkpoint, _: int) -> Engine:
+def _aot_inductor(checkpoint: Checkpoint, _: Path, __: int) -> Engine:
     """With freezing, which happens only where no gradients are asked for."""
     path = FILES / f"{checkpoint.sha256[:12]}-{torch.__version__}.pt2"
     if not path.is_file():
@@ -71,13 +73,12 @@ def _onnx(checkpoint: Checkpoint) -> str:
     return str(path)
 
 
-def _served(checkpoint: Checkpoint, _: int) -> Engine:
-    if checkpoint.compiled is None:
-        raise RuntimeError(f"the service predicts with {checkpoint.predicts}")
-    return checkpoint.compiled
+def _served(checkpoint: Checkpoint, path: Path, threads: int, *, suffix: str = SUFFIX) -> Engine:
+    graph, _ = verified(path.with_suffix(suffix))
+    return Compiled(graph, checkpoint.network.state_dict(), threads=threads)
 
 
-def _openvino(checkpoint: Checkpoint, threads: int) -> Engine:
+def _openvino(checkpoint: Checkpoint, _: Path, threads: int) -> Engine:
     import openvino  # noqa: PLC0415
 
     chosen = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
@@ -86,24 +87,25 @@ def _openvino(checkpoint: Checkpoint, threads: int) -> Engine:
     return lambda pictures: list(compiled(pictures).values())
 
 
-ENGINES: dict[str, Callable[[Checkpoint, int], Engine]] = {
+ENGINES: dict[str, Callable[[Checkpoint, Path, int], Engine]] = {
     "torchscript": _torchscript,
     "contiguous": _contiguous,
     "aot_inductor": _aot_inductor,
     "served": _served,
-    INTEGERS: _served,
+    INTEGERS: partial(_served, suffix=INT8_SUFFIX),
     "openvino": _openvino,
 }
 
 
-def measure(name: str, checkpoint: Checkpoint, threads: int) -> dict[str, Any]:
+def measure(name: str, path: Path, threads: int) -> dict[str, Any]:
     """Milliseconds a picture by batch size, the largest difference of a logit, page faults and memory.
 
     `gemm` is in billions of operations a second, before anything else: what the processors gave just then.
     """
+    checkpoint = load_torchscript(path, torch.device("cpu"))
     gemm = _gemm()
     before = time.perf_counter()
-    engine = ENGINES[name](checkpoint, threads)
+    engine = ENGINES[name](checkpoint, path, threads)
     started = time.perf_counter() - before
     side = checkpoint.card.input_size
     random = np.random.default_rng(0)
@@ -167,10 +169,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     FILES.mkdir(parents=True, exist_ok=True)
-    precision: Precision = "int8" if options.engine == INTEGERS else "float32"
-    checkpoint = load(options.checkpoint, torch.device("cpu"), precision=precision)
-    found = measure(options.engine, checkpoint, options.threads)
-    print(json.dumps(found))
+    print(json.dumps(measure(options.engine, options.checkpoint, options.threads)))
 
 
 if __name__ == "__main__":

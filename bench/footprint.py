@@ -81,8 +81,8 @@ def measure(case: Case, jpeg: bytes, threads: int) -> Footprint:
         RuntimeError: it answers with anything but 200.
     """
     with running(OURS, jpeg, threads=threads, environment=case.environment) as server:
+        ready = time.monotonic() - server.begun
         process = server.processes()[0]
-        ready = time.time() - process.create_time()
         at_first = server.resident()
         prediction = [seconds(server, "/predict", jpeg) for _ in range(PREDICTIONS)]
         seconds(server, "/explain", jpeg)  # the first warms up

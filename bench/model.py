@@ -147,8 +147,10 @@ def section(found: Found) -> str:
     ]
     set_up = (
         f"A matrix product of single precision reached {gemm:.0f} billion operations a second in the same "
-        "processes. Brackets hold the 10th and the 90th percentile; `start` reads, and does not compile. The "
-        "memory of all includes TorchScript's own copy, which the logits are compared with."
+        "processes. Brackets hold the 10th and the 90th percentile, those of `start` and of the product the "
+        "least and the greatest. `start` is from the checkpoint, read as TorchScript, to an engine that can "
+        "be asked, without compiling; the memory of all includes that checkpoint, which the logits are "
+        "compared with."
     )
     return "\n\n".join((set_up, table(head, rows), table(("bar", "measured", "verdict"), bars)))
 

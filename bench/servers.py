@@ -102,10 +102,15 @@ CONTENDERS = (
 
 
 class Server:
-    """A contender that runs."""
+    """A contender that runs.
 
-    def __init__(self, contender: Contender, port: int, process: psutil.Popen) -> None:
+    Attributes:
+        begun: just before its process was, by `time.monotonic`.
+    """
+
+    def __init__(self, contender: Contender, port: int, process: psutil.Popen, begun: float) -> None:
         self.contender = contender
+        self.begun = begun
         self.port = port
         self._process = process
 
@@ -208,6 +213,7 @@ def running(
     }
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / f"{contender.package}.log").open("ab") as log:
+        begun = time.monotonic()
         process = psutil.Popen(
             [part.format(**filled) for part in contender.command],
             env={**os.environ, **shared, **added, **(environment or {})},
@@ -215,7 +221,7 @@ def running(
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C reaches us alone, and we stop it
         )
-    server = Server(contender, port, process)
+    server = Server(contender, port, process, begun)
     try:
         server.wait_until_ready(jpeg)
         yield server

@@ -6,6 +6,7 @@ answering as many as it can, in time, and refuse the others at once.
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,7 +41,8 @@ class Overload:
     Attributes:
         capacity: predictions a second of a closed loop, before and after.
         rate: predictions a second that were sent.
-        summary: of the answers.
+        summary: of the answers while the queue was full.
+        every: of all, however early or late: what hangs ends when the client's patience does.
         memory: resident bytes at the beginning, when the queue had settled, and at the end.
         slope: MiB a minute, fitted to the memory from then on.
         generator: processor seconds that the generator took for one request.
@@ -50,6 +52,7 @@ class Overload:
     capacity: tuple[float, float]
     rate: float
     summary: Summary
+    every: Summary
     memory: tuple[int, int, int]
     slope: float
     generator: float
@@ -76,6 +79,7 @@ def measure(server: Server, paths: Sequence[str], *, seconds: float, capacity_se
         (before, after),
         rate,
         summarise(run.records, begin=SETTLING, end=seconds - EDGE_SECONDS),
+        summarise(run.records, begin=0, end=math.inf),
         (log.samples[0][1], during[0][1], during[-1][1]),
         60 * statistics.linear_regression(*zip(*during, strict=True)).slope / MEBIBYTE,
         run.cpu,
@@ -85,7 +89,7 @@ def measure(server: Server, paths: Sequence[str], *, seconds: float, capacity_se
 
 def section(overload: Overload) -> str:
     """In Markdown, with the verdicts."""
-    refused = overload.summary.refused
+    refused = overload.every.refused
     refusals = (
         f"p99 of refusals within {1000 * REFUSAL_SECONDS:.0f} ms",
         _times(refused),
@@ -104,7 +108,7 @@ def section_of_slow(overload: Overload) -> str:
 
 
 def _told(overload: Overload, what: str, further: list[tuple[str, str, str]]) -> str:
-    summary, (before, after) = overload.summary, overload.capacity
+    summary, every, (before, after) = overload.summary, overload.every, overload.capacity
     set_up = (
         f"A closed loop of {CLIENTS} clients found a capacity of {before:.2f} predictions a second before "
         f"and {after:.2f} after; {overload.rate:.0f} a second were sent at random times. The generator was "
@@ -120,10 +124,10 @@ def _told(overload: Overload, what: str, further: list[tuple[str, str, str]]) ->
         ),
         (
             f"p99 of answers within the deadline, {DEADLINE_SECONDS:g} s",
-            _times(summary.accepted),
-            verdict(summary.accepted is not None and summary.accepted.p99 <= DEADLINE_SECONDS),
+            _times(every.accepted),
+            verdict(every.accepted is not None and every.accepted.p99 <= DEADLINE_SECONDS),
         ),
-        ("no other answer, no broken connection", _rest(summary), verdict(_rest(summary) == "none")),
+        ("no other answer, no broken connection", _rest(every), verdict(_rest(every) == "none")),
         *further,
     ]
     return "\n\n".join((f"### {FACTOR} times {what}", set_up, table(("bar", "measured", "verdict"), rows)))

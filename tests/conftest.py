@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from app.loading import load
-from app.settings import Settings
+from app.settings import PREFIX, Settings
 from tests.api.serving import service
 from tests.tiny import busywork_of, write_checkpoint
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 # one by one. A process reads this once, at its first convolution. So it is said here, for all tests and the
 # processes that they start: each computes the same whether it runs alone or with all others.
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+
+# Nor does it matter how whoever starts the tests has set up a service or a proxy of his own.
+for _name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+    del os.environ[_name]
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1,localhost")))
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def main() -> int:
     began = time.monotonic()
     run("up", "--detach")
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
             wait_until_ready(client, began)
             check_answers(client)
         check_container(compose, environment)

@@ -16,7 +16,7 @@ from app.api.negotiation import preferred
 from app.api.openapi import PICTURE_BODY, REQUEST_ID_HEADER, TIMING_HEADER
 from app.api.predict import PICTURE_ERRORS
 from app.api.problems import responses
-from app.api.rates import EXPLANATION, PREDICTION, given_back_without_room, spend
+from app.api.rates import EXPLANATION, PREDICTION, given_back_unless_begun, spend
 from app.api.refusals import Contradiction, UnknownEmotion, UnknownLayer, UnknownView
 from app.api.upload import read_upload
 from app.engine import Kind, QueueFull
@@ -162,7 +162,7 @@ async def explain(
         layer=query.layer,
         style=Style(PALETTES[query.colours], query.strength, query.legend, query.max_side),
         raw_map=query.map,
-        as_json=preferred(request.headers.get("accept", "*/*"), _FORMS) == _FORMS[1],
+        as_json=preferred(",".join(request.headers.getlist("accept")) or "*/*", _FORMS) == _FORMS[1],
         request_id=request_id,
     )
     if query.map != "none" and not wish.as_json:
@@ -183,15 +183,17 @@ async def explain(
         raise
     price = EXPLANATION[query.quality] * emotions
     spend(request, service, price)
-    with service.uploads.share() as take, ExitStack() as held:
-        with given_back_without_room(request, service, price - PREDICTION):
-            data = await read_upload(request, service.settings, take)
-            deadline = time.monotonic() + seconds
-            place = service.engine.place(
-                Kind.EXPLANATION, deadline=deadline, work=work, left=ClientDisconnect
-            )
-            held.enter_context(place)
-        return await while_connected(request, answer(request, service, data, wish, deadline))
+    with (
+        given_back_unless_begun(request, service, price - PREDICTION) as begin,
+        service.uploads.share() as take,
+        ExitStack() as held,
+    ):
+        data = await read_upload(request, service.settings, take)
+        deadline = time.monotonic() + seconds
+        place = service.engine.place(Kind.EXPLANATION, deadline=deadline, work=work, left=ClientDisconnect)
+        held.enter_context(place)
+        explained = answer(request, service, data, wish, deadline=deadline, begin=begin)
+        return await while_connected(request, explained)
 
 
 def _index_of(emotion: str | None, labels: tuple[str, ...]) -> int | None:

@@ -25,7 +25,7 @@ from app.picture import decode
 from app.tracing import on_device, span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
 
@@ -71,8 +71,16 @@ class Wish:
     request_id: str
 
 
-async def answer(request: Request, service: Service, data: bytes, wish: Wish, deadline: float) -> Response:
-    """The response, whatever was wished for.
+async def answer(
+    request: Request,
+    service: Service,
+    data: bytes,
+    wish: Wish,
+    *,
+    deadline: float,
+    begin: Callable[[], None],
+) -> Response:
+    """The response, whatever was wished for; `begin` is called before the device is asked for anything.
 
     Raises:
         PictureError, EngineError, Busy, MemoryError: as their names say.
@@ -80,6 +88,7 @@ async def answer(request: Request, service: Service, data: bytes, wish: Wish, de
     started = time.monotonic()
     received = await receive(request, service, wish.model, data, deadline=deadline)
     decoded = time.monotonic()
+    begin()
     explanations = await _explain(service, received, wish, deadline)
     explained = time.monotonic()
     queued, inferred = times(explanations)

@@ -37,6 +37,7 @@ from app.api.refusals import (
     Busy,
     NotReady,
     UnknownModel,
+    UnsupportedMediaType,
 )
 from app.api.tensors import IMAGE, PIXELS, Asked, read
 from app.api.together import together
@@ -64,6 +65,7 @@ _INFER = (
     BodyTooSlow,
     BodyTooLarge,
     TooManyPixels,
+    UnsupportedMediaType,
     UnsupportedPicture,
     BrokenPicture,
     RequestValidationError,
@@ -246,7 +248,12 @@ async def _predict(
 
     async def one(picture: bytes | Pixels) -> Prediction:
         with (
-            service.engine.place(Kind.PREDICTION, deadline=deadline, left=ClientDisconnect),
+            service.engine.place(
+                Kind.PREDICTION,
+                deadline=deadline,
+                decoded=not isinstance(picture, bytes),
+                left=ClientDisconnect,
+            ),
             told_of_leaving(request),
         ):
             if isinstance(picture, bytes):

@@ -145,15 +145,19 @@ class PlainRequest:
             nonlocal head
             if message["type"] == "http.response.start":
                 head = message
+                tell_route()
             elif head is not None and not message.get("more_body", False):
                 await send(head)
                 await send({**message, "body": b""})
 
+        def tell_route() -> None:  # which the log, the metrics and, at the head, traces name
+            if "route" in asked:
+                scope["route"] = asked["route"]
+
         try:
             await self.app(asked, receive, send_head)
         finally:
-            if "route" in asked:
-                scope["route"] = asked["route"]  # which the log and the metrics name
+            tell_route()
 
 
 class UnreadBody:

@@ -13,8 +13,7 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from app.api.refusals import Busy, TooOften
-from app.engine import EngineStopped, QueueFull
+from app.api.refusals import TooOften
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,12 +99,21 @@ def owe(request: Request, service: Service, units: float) -> None:
 
 
 @contextmanager
-def given_back_without_room(request: Request, service: Service, units: float) -> Iterator[None]:
-    """Gives back units of the price when what is within finds no room: it has taken no device's time."""
+def given_back_unless_begun(request: Request, service: Service, units: float) -> Iterator[Callable[[], None]]:
+    """Yields what is to be called when the device's work begins.
+
+    What fails before, for want of room or because its picture is none, is given back so many units.
+    """
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
+
     try:
-        yield
-    except (QueueFull, Busy, EngineStopped):
-        if service.buckets is not None:
+        yield begin
+    except BaseException:
+        if service.buckets is not None and not begun:
             service.buckets.give_back(_client(request), units)
         raise
 

@@ -112,7 +112,7 @@ def read(body: bytes, json_length: int | None, side: int, most: int) -> Asked:
         raise BadInference(_what(error)) from error
     (tensor,) = wish.inputs
     binary = _binary(tensor, body[length:])
-    names = None if wish.outputs is None else [output.name for output in wish.outputs]
+    names = [output.name for output in wish.outputs] if wish.outputs else None
     if tensor.name == IMAGE:
         files = _files(tensor, binary, most)
         return Asked(wish.id, files, None, names)
@@ -201,11 +201,14 @@ def _pixels(tensor: Tensor, binary: bytes | None, side: int) -> Pixels:
 def _flat(data: list[Any]) -> bytes:
     """Lists of lists of levels, one level after the other.
 
-    NumPy would make an array of the longest of millions of texts, each as long as it.
+    NumPy would make an array of the longest of millions of texts, each as long as it. And a text among lists
+    would come apart into its letters, of which one without a comma may have millions.
 
     Raises:
         TypeError, ValueError: there is something else than a level of 0 to 255 in it.
     """
     while data and isinstance(data[0], list):
+        if not all(isinstance(part, list) for part in data):
+            raise TypeError("something else lies among lists")
         data = list(chain.from_iterable(data))
     return bytes(data)

@@ -90,6 +90,9 @@ class Crew:
         while fresh := {each for each in self.workers if each.leads and each.open} - warmed:
             await asyncio.gather(*(asyncio.wrap_future(worker.warm(model)) for worker in fresh))
             warmed |= fresh
+        for each in self.workers:
+            if each.leads and not each.open:  # it is at the old model still, or lost: nobody waits for it
+                each.warm(model)
         self._model = model
 
     def leave_alone(self) -> None:

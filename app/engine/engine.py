@@ -95,6 +95,7 @@ class Engine:
         *,
         deadline: float,
         work: int = 1,
+        decoded: bool = False,
         left: type[BaseException] = asyncio.CancelledError,
     ) -> Iterator[None]:
         """Hold a place for one request, from before its decoding until its answer; how that ends is counted.
@@ -103,12 +104,13 @@ class Engine:
             kind: of request.
             deadline: by the engine's clock.
             work: predictions, or gradients, that it takes.
+            decoded: whether its picture is there already, so that no decoding has to be waited for.
             left: what is raised within when nobody waits for the answer any more.
 
         Raises:
             QueueFull, EngineStopped: see `check_room`.
         """
-        self._lines.hold(kind, deadline, work)
+        self._lines.hold(kind, deadline, work, decoded=decoded)
         try:
             yield
         except left:

@@ -100,15 +100,21 @@ class Lines:
         with self.changed:
             return self._refusal(kind, deadline) if self.accepting else None
 
-    def hold(self, kind: Kind, deadline: float, work: int = 1) -> None:
+    def hold(self, kind: Kind, deadline: float, work: int = 1, *, decoded: bool = False) -> None:
         """Take a place; `release` gives it back.
+
+        Args:
+            kind: of request.
+            deadline: by the clock.
+            work: predictions, or gradients, that it takes.
+            decoded: whether it need not wait for what is `before`.
 
         Raises:
             QueueFull: all places are held, or those who hold them will not be answered before `deadline`.
             EngineStopped: nothing is taken now.
         """
         with self.changed:
-            self._check_room(kind, deadline, work)
+            self._check_room(kind, deadline, work, decoded=decoded)
             self._held[kind] += 1
             self._work[kind] += work
 
@@ -251,22 +257,24 @@ class Lines:
             line.clear()
             line.extend(wanted)
 
-    def _check_room(self, kind: Kind, deadline: float, work: int) -> None:
+    def _check_room(self, kind: Kind, deadline: float, work: int, *, decoded: bool = False) -> None:
         if not self.accepting:
             raise EngineStopped(_CLOSED)
-        refusal = self._refusal(kind, deadline, work)
+        refusal = self._refusal(kind, deadline, work, decoded=decoded)
         if refusal is not None:
             self._metrics.shed.labels(kind).inc()
             raise refusal
 
-    def _refusal(self, kind: Kind, deadline: float, work: int = 1) -> QueueFull | None:
+    def _refusal(
+        self, kind: Kind, deadline: float, work: int = 1, *, decoded: bool = False
+    ) -> QueueFull | None:
         ahead, each = self._held[kind], self._seconds[kind] / self._open
         budget = _MARGIN * (deadline - self.clock())
         if ahead >= self._most[kind]:
             return QueueFull(f"as many {kind}s are under way as may be: {ahead}", self._work[kind] * each)
         # Who has nothing to do refuses nobody, so that a bad estimate cannot shut it for ever.
-        expected = max((self._work[kind] + work) * each if ahead else 0.0, self._before())
-        if expected > budget:
+        expected = max((self._work[kind] + work) * each if ahead else 0.0, 0.0 if decoded else self._before())
+        if expected > max(0.0, budget):  # whose time is over although nobody is before him is told that
             message = f"the answer would come after its deadline; {kind}s ahead: {ahead}"
             return QueueFull(message, expected - budget)
         return None

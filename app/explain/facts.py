@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from app.explain.regions import Region
 
 
+_ROUNDED = 1e-9
+"""Of a pixel, at least as much as a share times a width may be off from the whole number that it is."""
 _FELT = ("distribution", "entropy", "novelty", "valence", "abstained_because")
 
 
@@ -85,10 +87,10 @@ def described(explanation: Explanation, labels: Sequence[str], width: int, heigh
 def _box(region: Region, width: int, height: int) -> dict[str, Any]:
     # Outwards, so that no box is empty, however small the picture is.
     return {
-        "left": math.floor(region.left * width),
-        "top": math.floor(region.top * height),
-        "right": math.ceil(region.right * width),
-        "bottom": math.ceil(region.bottom * height),
+        "left": math.floor(region.left * width + _ROUNDED),
+        "top": math.floor(region.top * height + _ROUNDED),
+        "right": math.ceil(region.right * width - _ROUNDED),
+        "bottom": math.ceil(region.bottom * height - _ROUNDED),
         "share": region.share,
         "effect": "raises" if region.raises else "lowers",
     }

@@ -63,8 +63,15 @@ def faithfulness_bars(ours: str, figures: Figures) -> list[Bar]:
         elif rival in PEERS:
             bars.append(Bar(f"at least {rival}", found, value >= 0))
         else:
-            ratio = float(mine.mean() / figures[rival].mean())
-            bars.append(Bar(f"at least {_CLOSE} of {rival}", f"{ratio:.2f} of it; {found}", ratio >= _CLOSE))
+            theirs = float(figures[rival].mean())
+            least = theirs - (1 - _CLOSE) * abs(theirs)  # also where it is below 0
+            bars.append(
+                Bar(
+                    f"at least {_CLOSE} of {rival}",
+                    f"{mine.mean():.3f} beside {theirs:.3f}; {found}",
+                    float(mine.mean()) >= least,
+                )
+            )
     return bars
 
 

@@ -84,7 +84,9 @@ def _faithfulness_table(records: Sequence[dict[str, Any]], methods: Sequence[str
         cells = []
         for figure in _FIGURES:
             values = np.array([each[figure] for each in having if figure in each])
-            cells.append("{:.3f} ({:.3f} to {:.3f})".format(*interval(values)) if values.size else "")
+            fewer = "" if values.size == len(having) else f", {values.size} pictures"
+            told = "{:.3f} ({:.3f} to {:.3f}){}"
+            cells.append(told.format(*interval(values), fewer) if values.size else "")
         seconds = np.median([each["seconds"] for each in having])
         lines.append(f"| {method} | {len(having)} | {' | '.join(cells)} | {seconds:.2f} |")
     return lines

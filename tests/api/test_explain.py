@@ -288,6 +288,12 @@ def test_a_picture_unless_json_is_liked_better(client: httpx.Client, accept: str
     assert response.headers["content-type"] == kind
 
 
+def test_what_is_liked_may_be_told_in_several_lines(client: httpx.Client) -> None:
+    lines = [("Accept", "image/png;q=0.1"), ("Accept", "application/json")]
+    response = client.post("/explain", content=plain(), headers=lines)
+    assert response.headers["content-type"] == "application/json"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_evidence_lies_where_the_upright_picture_has_it(client: httpx.Client, orientation: int) -> None:
     """The picture is stored turned, as cameras do; the answer is about what a viewer sees."""

@@ -10,6 +10,8 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from app.main import create_app
+from tests.api.serving import serving
 from tests.api.test_metrics import samples
 from tests.engine.harness import BLUE as BLUE_PIXELS
 from tests.engine.harness import RED as RED_PIXELS
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
+
+    from app.settings import Settings
 
 INFER = "/v2/models/tiny/infer"
 
@@ -77,6 +81,36 @@ def test_pixels_nested_or_flat(client: httpx.Client, nested: bool) -> None:
     found = outputs(client.post(INFER, json={"inputs": [wish], "outputs": [{"name": "label"}]}))
     assert list(found) == ["label"]
     assert found["label"]["data"] == ["anger", "sadness"]
+
+
+def test_who_asks_for_no_output_by_name_gets_all(client: httpx.Client) -> None:
+    everything = outputs(client.post(INFER, json=image(plain())))
+    assert everything
+    assert outputs(client.post(INFER, json=image(plain(), outputs=[]))) == everything
+
+
+def test_pixels_wait_for_no_decoding(base_settings: Settings) -> None:
+    app = create_app(base_settings)
+    with serving(app, base_settings) as client:
+        service = app.state.service
+        pictures = RED_PIXELS[np.newaxis].transpose(0, 2, 3, 1)
+        wish = {
+            "name": "pixels",
+            "shape": list(pictures.shape),
+            "datatype": "UINT8",
+            "data": pictures.ravel().tolist(),
+        }
+        real = service.decoding.run
+
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            understood = await real(*args, **kwargs)
+            service.engine._lines._before = lambda: 1000.0  # seconds, for what others have sent meanwhile
+            return understood
+
+        service.decoding.run = run
+        assert client.post(INFER, json={"inputs": [wish]}).status_code == 200
+        refused = client.post(INFER, json={"inputs": [wish]})  # which has to be understood itself
+        assert refused.status_code == 503
 
 
 def test_a_client_says_how_long_it_waits(client: httpx.Client, crowded: httpx.Client) -> None:

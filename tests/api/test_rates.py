@@ -207,6 +207,26 @@ def test_nor_does_one_that_finds_no_room_after_its_upload(base_settings: Setting
     assert statuses == [200, 200, 429]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"content": b"no picture"},
+        {"content": plain()[:-60]},
+        {"content": plain(), "headers": {"Content-Encoding": "gzip"}},
+        {"files": {"another": plain()}},
+    ],
+    ids=["no-picture", "damaged", "compressed", "no-file"],
+)
+def test_nor_does_one_whose_picture_is_none(base_settings: Settings, sent: dict[str, Any]) -> None:
+    price = EXPLANATION["quick"] * len(LABELS)
+    with service(limited(base_settings, rate_units=0.001, rate_burst=price + 3)) as client:
+        for _ in range(3):
+            refused = client.post("/explain", params={"view": "sheet"}, **sent)
+            assert refused.status_code in {400, 415, 422}
+        assert client.post("/explain", params={"view": "sheet"}, content=plain()).status_code == 200
+        assert client.post("/predict", content=plain()).status_code == 429
+
+
 def test_each_picture_of_a_batch_counts(base_settings: Settings) -> None:
     with service(limited(base_settings, rate_units=0.001, rate_burst=5)) as client:
         files = [("file", plain()) for _ in range(5)]

@@ -130,6 +130,19 @@ def test_what_failed_says_so(traced: Traced) -> None:
     assert traced.server("no-picture").status.status_code is StatusCode.UNSET
 
 
+def test_a_head_is_told_by_its_route(traced: Traced) -> None:
+    traced.client.head("/v1/model", headers={"X-Request-ID": "head"})
+    assert traced.server("head").name == "HEAD /v1/model"
+
+
+def test_a_state_in_several_lines_is_kept_whole(traced: Traced) -> None:
+    lines = [("X-Request-ID", "state"), ("traceparent", CALLER), ("tracestate", "a=1"), ("tracestate", "b=2")]
+    traced.client.get("/v1/model", headers=lines)
+    context = traced.server("state").get_span_context()
+    assert context is not None
+    assert context.trace_state.to_header() == "a=1,b=2"
+
+
 def test_nothing_of_the_client_is_told(traced: Traced) -> None:
     traced.client.get("/a-secret?of=mine", headers={"X-Request-ID": "lost"})
     server = traced.server("lost")

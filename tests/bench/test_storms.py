@@ -83,6 +83,7 @@ CARRIED = Overload(
     capacity=(10.0, 10.4),
     rate=50.0,
     summary=SUMMARY,
+    every=SUMMARY,
     memory=(500 * MEBIBYTE, 600 * MEBIBYTE, 629 * MEBIBYTE),
     slope=1.0,
     generator=0.001,
@@ -91,8 +92,14 @@ CARRIED = Overload(
 
 
 def but(**figures: Any) -> Overload:
-    """The same, but for some of the summary's figures."""
-    return replace(CARRIED, summary=replace(SUMMARY, **figures))
+    """The same, but for some of the summaries' figures."""
+    other = replace(SUMMARY, **figures)
+    return replace(CARRIED, summary=other, every=other)
+
+
+def test_an_overload_that_lets_requests_hang_fails() -> None:
+    hung = replace(CARRIED, every=replace(SUMMARY, errors={"TimeoutError": 1}))  # long after the end
+    assert storm_overload.section(hung).count(FAILED) == 1
 
 
 @pytest.mark.parametrize(

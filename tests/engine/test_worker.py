@@ -82,6 +82,7 @@ def test_who_would_come_to_the_device_too_late_is_refused_at_once(checkpoint: Ch
     assert bench.counted("shed_total", kind="prediction") == 1
     assert bench.lines.refusal(Kind.PREDICTION, bench.deadline(10)) is not None
     bench.predict(seconds=12)
+    bench.lines.hold(Kind.PREDICTION, bench.deadline(10), decoded=True)
     bench.dream()
     bench.before = 0.0
     bench.predict(seconds=10)
@@ -89,6 +90,7 @@ def test_who_would_come_to_the_device_too_late_is_refused_at_once(checkpoint: Ch
 
 def test_an_engine_with_nothing_to_do_refuses_nobody(checkpoint: Checkpoint) -> None:
     bench = Bench(checkpoint)
+    assert bench.lines.refusal(Kind.PREDICTION, bench.deadline(-1)) is None  # it is late, and nothing is full
     for _ in range(50):
         bench.lines.learn(Kind.PREDICTION, 1000.0)
     job = bench.predict(seconds=1)

@@ -84,6 +84,12 @@ def test_one_long_text_among_short_ones(name: bytes, tmp_path: Path) -> None:
     assert found.startswith("refused: ")
 
 
+def test_a_long_text_among_lists_does_not_come_apart(tmp_path: Path) -> None:
+    bodies = [PIXELS + first + b',"' + b"a" * LARGE + b'"]}]}' for first in (b"[1]", b"[[1]]", b"[]")]
+    found = read_within(tmp_path, *bodies)
+    assert all(each.startswith("refused: the data of `pixels` are not") for each in found), found
+
+
 def test_a_long_text_of_wide_letters(tmp_path: Path) -> None:
     letter, escape = "\U0001f600".encode(), b"\\ud83d\\ude00"
     bodies = [b'{"id":"' + each + b"a" * LARGE + b'"}' for each in (letter, escape)]
