@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.checkpoint import CHECKSUMS, sha256_of, split_sum
+from app.offline.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,5 +17,7 @@ def list_digest(path: Path) -> str:
     sums = path.parent / CHECKSUMS
     lines = sums.read_text("utf-8").splitlines() if sums.exists() else []
     others = [line for line in lines if line and split_sum(line)[1] != path.name]
-    sums.write_text("\n".join(sorted([*others, f"{digest}  {path.name}"], key=str.split)) + "\n", "utf-8")
+    listed = sorted([*others, f"{digest}  {path.name}"], key=str.split)
+    with replacing(sums) as unfinished:  # half a list would refuse every other file of the folder
+        unfinished.write_text("\n".join(listed) + "\n", "utf-8")
     return digest

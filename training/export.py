@@ -47,6 +47,9 @@ def write(network: nn.Module, card: Card, path: Path, learned: str = "") -> str:
 
     The file appears only when it is complete. Beside its card it keeps, as `training.learned` writes them,
     digests of the pictures that were learned from.
+
+    Raises:
+        OSError: it cannot be written; a file that was there is as it was.
     """
     half = fold_batch_norm(network.cpu()).half()
     with torchscript():
@@ -54,6 +57,11 @@ def write(network: nn.Module, card: Card, path: Path, learned: str = "") -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         extra = {CARD_FILE: card.model_dump_json(indent=2)} | ({LEARNED: learned} if learned else {})
-        script.save(str(partial), _extra_files=extra)  # type: ignore[no-untyped-call]
-    partial.replace(path)
+        try:  # not by `replacing`: TorchScript keeps the name that it is written under in the file
+            script.save(str(partial), _extra_files=extra)  # type: ignore[no-untyped-call]
+            partial.replace(path)
+        except RuntimeError as error:  # of a full disk, for one
+            raise OSError(f"{path} cannot be written: {error}") from error
+        finally:
+            partial.unlink(missing_ok=True)
     return list_digest(path)

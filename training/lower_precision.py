@@ -12,6 +12,7 @@ from app.card import Quantised
 from app.checkpoint import judging, probabilities
 from app.halved import HALF_SUFFIX, in_half
 from app.loading import probes
+from app.offline.files import replacing
 from training.checksums import list_digest
 from training.evaluate import BATCH, EvaluationError, changes_of, check_labels
 from training.pictures import RatedPictures, batches
@@ -47,7 +48,8 @@ def halve(checkpoint: Checkpoint, path: Path, rated: AffectiveSet, partition: Pa
     halved = _Plainly(in_half(judging(checkpoint), checkpoint.device), checkpoint.device)
     told = measured(checkpoint, halved, rated, partition)
     beside = path.with_suffix(HALF_SUFFIX)
-    beside.write_text(told.model_dump_json(indent=1) + "\n", "utf-8")
+    with replacing(beside) as unfinished:
+        unfinished.write_text(told.model_dump_json(indent=1) + "\n", "utf-8")
     list_digest(beside)
     return told
 

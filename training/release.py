@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from app.card import Split
+from app.offline.files import replacing
 from training import card as cards
 from training import cross_validate, export
 from training.abstain import thresholds
@@ -191,7 +192,8 @@ def release(
     else:
         card = card.model_copy(update=validated.for_card(record))
     digest = export.write(network, card, output, notes_of(run.best).get(LEARNED, ""))
-    output.with_suffix(".md").write_text(cards.to_markdown(card, digest), "utf-8")
+    with replacing(output.with_suffix(".md")) as unfinished:
+        unfinished.write_text(cards.to_markdown(card, digest), "utf-8")
     return card
 
 

@@ -128,8 +128,10 @@ class Teacher(nn.Module):
         Args:
             features: that it saw, ``[N, C, h, w]``.
         """
-        pooled = features.float().mean((2, 3))
-        return torch.cat([torch.softmax(head(pooled), dim=1) for head in self.heads], dim=1) / len(self.heads)
+        with torch.autocast(features.device.type, enabled=False):  # it becomes a part of the target
+            pooled = features.float().mean((2, 3))
+            shares = [torch.softmax(head(pooled), dim=1) for head in self.heads]
+        return torch.cat(shares, dim=1) / len(self.heads)
 
     def save(self, path: Path) -> None:
         """Write the file that `load` reads."""

@@ -5,8 +5,8 @@ heart. The sets may have other emotions each: each has a last layer of its own o
 teacher keeps as its `opinion` of a picture, for a trunk to be taught by.
 
 What keeps it from learning by heart: its first stages and all batch-norm statistics stay as they are,
-earlier stages learn slower (timm's layer decay), pictures are augmented and blended (mixup), single labels
-are smoothed (Szegedy et al. 2016), and the result is the moving average of the weights (Polyak 1992).
+earlier stages learn slower (timm's layer decay), pictures are augmented and blended (mixup), all targets are
+smoothed (Szegedy et al. 2016), and the result is the moving average of the weights (Polyak 1992).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TuneSettings:
 
     Attributes:
         epochs: passes over the largest set.
-        rate: of the last stage, at its highest; the last layers learn twice as fast.
+        rate: at its highest. The last layers learn with twice that, the last stage with `layer_decay` of it.
         layer_decay: each layer's rate is that of the layer after it, times this.
         frozen: so many stages, and the stem before them, stay as they are.
         side: of the square pictures, in pixels.

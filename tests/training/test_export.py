@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import errno
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +18,6 @@ from training.export import fold_batch_norm, write
 from training.inception import BLOCKS, EmotionInception
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from training.pretrained import StartWeights
 
 LABELS = 3
@@ -156,6 +157,38 @@ def test_checksums_are_told_apart_by_the_whole_name(tmp_path: Path) -> None:
     (tmp_path / "mine.pt").write_bytes(b"mine")
     digest = list_digest(tmp_path / "mine.pt")
     assert sorted(sums.read_text().splitlines()) == sorted([*kept, f"{digest}  mine.pt"])
+
+
+def test_a_disk_that_is_full_takes_no_list_of_checksums_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.pt").write_bytes(b"mine")
+    list_digest(tmp_path / "mine.pt")
+    before = (tmp_path / CHECKSUMS).read_text("utf-8")
+    (tmp_path / "other.pt").write_bytes(b"another")
+
+    def full(path: Path, text: str, *_: object) -> None:
+        path.write_bytes(text[:10].encode())
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        list_digest(tmp_path / "other.pt")
+    assert (tmp_path / CHECKSUMS).read_text("utf-8") == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == [CHECKSUMS, "mine.pt", "other.pt"]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(
+    network: EmotionInception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object, path: str, **__: object) -> None:
+        Path(path).write_bytes(b"a part")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr("torch.jit._script.RecursiveScriptModule.save", full)
+    with pytest.raises(OSError, match="cannot be written"):
+        write(copy.deepcopy(network), tiny_card(), tmp_path / "mine.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_list_of_checksums_is_begun(tmp_path: Path) -> None:

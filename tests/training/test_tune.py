@@ -9,6 +9,7 @@ import timm
 import torch
 
 from app.card import DataSource
+from tests.pictures import encoded, noise
 from tests.training.colours import LABELS, SIDE, colour_set, draw_folder, parts, scenes, settle
 from tests.training.test_fit import unplugged
 from training.__main__ import main
@@ -95,6 +96,8 @@ def test_a_teacher_learns_what_the_raters_of_both_sets_say(
     seen = again(torch.from_numpy(np.stack([np.full((3, 64, 64), grey, np.uint8) for grey in (0, 255)])))
     opinion = again.opinion(seen)
     assert torch.equal(opinion, teacher.opinion(seen))
+    with torch.autocast("cpu", torch.bfloat16):  # as a trunk is taught
+        assert torch.equal(opinion, teacher.opinion(seen))
     assert torch.allclose(opinion.reshape(2, 2, len(LABELS)).sum(dim=2), torch.full((2, 2), 0.5))
 
 
@@ -217,3 +220,9 @@ def test_the_command_line(
     assert main([*words, "--device", "cpu"]) == 1
     assert "have been learned from before" in " ".join(capsys.readouterr().err.split())
     assert not table.exists()
+    (tmp_path / "unrated").mkdir()
+    for number in range(3):
+        (tmp_path / "unrated" / f"{number}.png").write_bytes(encoded(noise((64, 64), seed=number)))
+    words[2] = str(tmp_path / "unrated")
+    assert main([*words, "--device", "cpu", "--seen-test"]) == 0
+    assert capsys.readouterr().out.count("a teacher has learned from ") == 2

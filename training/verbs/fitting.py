@@ -186,6 +186,11 @@ def _pseudo_rate(chosen: argparse.Namespace) -> None:
         OUT.print(f"{name}: validation loss {found.validation_loss:.3f} nats, penalty {found.penalty:g}")
     made.write(chosen.output)
     OUT.print(f"{chosen.output}: {len(made.pictures)} pictures")
+    for source in dict.fromkeys(source for each in teachers for source in each.data):
+        OUT.print(
+            f"a teacher has learned from {source.name} ({source.terms}), which the table cannot say: say it "
+            "in --terms, or in the note of what learns from the table"
+        )
 
 
 def _not_rated(others: AffectiveSet, part: Partition, rated: AffectiveSet) -> Partition:

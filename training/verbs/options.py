@@ -156,7 +156,12 @@ def add_tune_settings(verb: argparse.ArgumentParser) -> None:
     """Every field of `TuneSettings`, the number of workers, and what `add_seen_test` adds."""
     default = TuneSettings()
     verb.add_argument("--epochs", type=int, default=default.epochs, help="passes over the larger set")
-    verb.add_argument("--rate", type=float, default=default.rate, help="of the last stage")
+    verb.add_argument(
+        "--rate",
+        type=float,
+        default=default.rate,
+        help="the highest; the last stage has --layer-decay of it, the last layers twice as much",
+    )
     verb.add_argument("--layer-decay", type=float, default=default.layer_decay, help="from layer to layer")
     verb.add_argument(
         "--frozen",
