@@ -1,7 +1,9 @@
 """mosec: one process decodes, another runs the model; ``MOSEC_PORT`` chooses the port.
 
 The stages are those of mosec's own image example (examples/resnet50_server_msgpack.py of its repository):
-preprocessing apart from batched inference. The wait is mosec's default, 10 ms.
+preprocessing apart from batched inference. That example has four processes for the one and two for the other;
+here there is one of each, as on two processors they fill both (``BENCH_DECODERS`` chooses others). The wait is
+mosec's default, 10 ms.
 """
 
 from __future__ import annotations
