@@ -2,8 +2,8 @@
 
 The stages are those of mosec's own image example (examples/resnet50_server_msgpack.py of its repository):
 preprocessing apart from batched inference. That example has four processes for the one and two for the other;
-here there is one of each, as on two processors they fill both (``BENCH_DECODERS`` chooses others). The wait is
-mosec's default, 10 ms.
+here there is one of each, as on two processors they fill both (``BENCH_DECODERS`` chooses others). The wait
+is mosec's default, 10 ms.
 """
 
 from __future__ import annotations
