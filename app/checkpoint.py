@@ -167,9 +167,8 @@ def verified(path: Path) -> tuple[bytes, str]:
     """
     try:
         if not path.is_file():
-            raise CheckpointError(
-                f"there is no checkpoint at {path.absolute()}"
-            )  # the setting may be relative
+            whole = path.absolute()  # the setting may be relative
+            raise CheckpointError(f"there is no checkpoint at {whole}")
         expected, data = listed_sha256(path), path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{error.filename or path} cannot be read: {error.strerror}") from error

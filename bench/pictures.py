@@ -42,8 +42,12 @@ def make(kind: str, index: int) -> bytes:
     width, height = KINDS[kind]
     left, top = random.uniform(0, 1 - SHOWN, 2) * photo.size
     shown = (left, top, left + SHOWN * photo.width, top + SHOWN * photo.height)
-    large = photo.resize((width, height), Image.Resampling.LANCZOS, box=shown)
-    grain = random.normal(0, GRAIN, (height, width, 1)).astype(np.float32)
+    return with_grain(photo.resize((width, height), Image.Resampling.LANCZOS, box=shown), random)
+
+
+def with_grain(large: Image.Image, random: np.random.Generator) -> bytes:
+    """The picture as a camera's JPEG."""
+    grain = random.normal(0, GRAIN, (large.height, large.width, 1)).astype(np.float32)
     pixels = (np.asarray(large) + grain).clip(0, 255).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)

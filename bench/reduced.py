@@ -1,6 +1,6 @@
 """How much smaller than its file a JPEG may be decoded for the network, before its answers suffer.
 
-    python -m bench.reduced data/emotion6        about 3 minutes
+    python -m bench.reduced data/emotion6        about a minute
 
 libjpeg decodes at a half, a quarter or an eighth for less work. The question is how many pixels have to be
 left for each of the network's input (`app.picture.GAP`). Rated pictures that the checkpoint did not learn
@@ -12,7 +12,6 @@ all. What it saves is time, for the photos of `bench.serving`.
 from __future__ import annotations
 
 import argparse
-import io
 import math
 import time
 from pathlib import Path
@@ -26,12 +25,11 @@ from app.checkpoint import probabilities
 from app.loading import load
 from app.picture import GAP, decode
 from bench.bare import CHECKPOINT
+from bench.explanations.subjects import as_divided
 from bench.machine import Watch
-from bench.pictures import EACH, GRAIN, KINDS, QUALITY, write_all
+from bench.pictures import EACH, KINDS, with_grain, write_all
 from bench.report import bullets, circumstances, progress, replace_section, table
 from bench.spread import Spread
-from training import sources
-from training.division import check_split, split_as
 from training.evaluate import changes_of
 
 if TYPE_CHECKING:
@@ -40,7 +38,9 @@ if TYPE_CHECKING:
     from app.card import Score
     from app.checkpoint import Checkpoint
     from app.picture import Pixels
+    from training.affective_set import AffectiveSet
     from training.metrics import Floats
+    from training.partition import Partition
 
 GAPS = (2.0, GAP, 1.0)
 ROUNDS = 5
@@ -67,11 +67,7 @@ def enlarged(path: Path, shorter: int, seed: int) -> bytes:
     picture = Image.open(path).convert("RGB")
     scale = shorter / min(picture.size)
     size = (max(shorter, round(picture.width * scale)), max(shorter, round(picture.height * scale)))
-    large = np.asarray(picture.resize(size, Image.Resampling.LANCZOS), np.float32)
-    grain = np.random.default_rng(seed).normal(0, GRAIN, (*large.shape[:2], 1)).astype(np.float32)
-    file = io.BytesIO()
-    Image.fromarray((large + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
+    return with_grain(picture.resize(size, Image.Resampling.LANCZOS), np.random.default_rng(seed))
 
 
 def asked_for(gap: float, side: int) -> int:
@@ -85,16 +81,14 @@ def answers(checkpoint: Checkpoint, pictures: Sequence[Pixels]) -> Floats:
     return np.concatenate([probabilities(checkpoint, np.stack(batch)) for batch in batches])
 
 
-def cost(checkpoint: Checkpoint, folder: Path, gap: float) -> tuple[Mapping[str, Score], Floats]:
-    """What changes when half of a picture leaves `gap` pixels for each of the input's.
+def cost(
+    checkpoint: Checkpoint, rated: AffectiveSet, partition: Partition, gap: float
+) -> tuple[Mapping[str, Score], Floats]:
+    """What changes when half of a held-out picture leaves `gap` pixels for each of the input's.
 
     Raises:
-        training.evaluate.EvaluationError: these are not the pictures that the checkpoint learned from.
         RuntimeError: a picture was not decoded at a half.
     """
-    rated = sources.load("emotion6", folder, sources.SourceOptions())
-    partition = split_as(checkpoint.card.split, rated)
-    check_split(checkpoint.card.split, rated, partition)
     side = checkpoint.card.input_size
     narrow = asked_for(gap, side)
     whole, half = [], []
@@ -163,10 +157,11 @@ def main() -> None:
     checkpoint = load(CHECKPOINT, torch.device("cpu"))
     began, watch = time.monotonic(), Watch()
     saved = savings(options.pictures, checkpoint.card.input_size)
+    divided = as_divided(options.folder, checkpoint)
     found = {}
     for gap in GAPS:
         progress(f"at least {gap:g} pixels for each of the input's")
-        found[gap] = Found(*cost(checkpoint, options.folder, gap), saved[gap])
+        found[gap] = Found(*cost(checkpoint, *divided, gap), saved[gap])
     told = circumstances(
         {"torch": torch.__version__},
         minutes=(time.monotonic() - began) / 60,

@@ -185,7 +185,7 @@ class AffectiveSet:
         places = np.array([self.labels.index(label) for label in labels])
         kept = np.flatnonzero(np.isin(self.dominant, places))
         agreement = self.agreement[np.ix_(kept, places)]
-        share = agreement.sum(axis=1)
+        share, votes = agreement.sum(axis=1), self.votes
         return replace(
             self,
             labels=tuple(labels),
@@ -194,5 +194,5 @@ class AffectiveSet:
             raters=None if self.raters is None else self.raters[kept] * share,
             groups=self.groups[kept],
             valence=None if self.valence is None else self.valence[kept],
-            chosen_from=None if self.votes is None else self.votes[:, places],
+            chosen_from=None if votes is None else votes[:, places],
         )

@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.card import Split
+from app.offline.files import as_text
 from app.picture import decode
 from training import card as cards
 from training import plots
@@ -259,14 +260,9 @@ def _examples(found: Findings, places: NDArray[np.int64]) -> Figure:
         path = found.rated.pictures[place]
         image = decode(path.read_bytes(), side=_SIDE).rgb
         image.thumbnail((_SIDE, _SIDE))
-        title = f"{_readable(f'{path.parent.name}/{path.name}')}\nKL {distance[place]:.2f}"
+        title = f"{as_text(f'{path.parent.name}/{path.name}')}\nKL {distance[place]:.2f}"
         shown.append(plots.Example(image, title, predicted[place], found.rated.agreement[place]))
     return plots.examples(shown, found.rated.labels)
-
-
-def _readable(name: str) -> str:
-    r"""A file's name that can be drawn: a byte that is no UTF-8, as of an old archive, becomes \xNN."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _drawing(name: str, title: str, figure: Figure, alt: str, caption: str) -> Drawing:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from app.offline.files import as_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -153,8 +155,9 @@ def print_table(rows: "Iterable[tuple[str, str]]", *, err: bool = False) -> None
 
 def readable(text: str) -> str:
     """Text of any origin as a terminal can show it: bytes that are no text and control characters escaped."""
-    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in decoded)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in as_text(text)
+    )
 
 
 def read_picture(name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and their names as text."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def as_text(name: str) -> str:
+    r"""A file's name as text that can be shown and written: a byte that is no UTF-8 becomes \xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

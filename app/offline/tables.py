@@ -8,7 +8,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from app.distribution import described
-from app.offline.files import replacing
+from app.offline.files import as_text, replacing
 from app.offline.journal import shortest
 from app.offline.listing import PATH_COLUMN
 
@@ -144,8 +144,5 @@ def _write_parquet(
     with parquet.ParquetWriter(path, schema) as writer:
         while group := list(itertools.islice(rows, ROWS_AT_ONCE)):
             paths, *others = zip(*group, strict=True)
-            # Parquet's text is always UTF-8: a byte of a name that is not becomes \xNN.
-            readable = [
-                name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in paths
-            ]
+            readable = [as_text(name) for name in paths]  # Parquet's text is always UTF-8
             writer.write_table(pa.table([readable, *map(list, others)], schema=schema))

@@ -1,7 +1,7 @@
 // The model card: what GET /v1/model says, as text, tables and plots.
 
 import { confusion, reliability, scores } from "./plots.js";
-import { Refusal, ask, receive } from "./service.js";
+import { Refusal, asFile, ask, receive } from "./service.js";
 
 const at = (id) => document.getElementById(id);
 
@@ -59,8 +59,7 @@ function pairs(entries) {
 
 function show(told) {
   const { card, sha256, devices } = told;
-  // Not its address, which a link would ask for without the key.
-  at("save-json").href = URL.createObjectURL(new Blob([JSON.stringify(told, null, 2)], { type: "application/json" }));
+  at("save-json").href = asFile(told);
   at("save-json").download = `${card.name}-${card.version}.json`;
   at("description").textContent = `${card.description}.`;
   at("facts").append(

@@ -1,15 +1,15 @@
 // The page: one photo at a time, its emotions as bars, and a heat map for the emotion that is chosen.
 
 import { smaller } from "./copies.js";
-import { Refusal, ask, receive } from "./service.js";
+import { Refusal, asFile, ask, receive } from "./service.js";
 
 const at = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
 const say = (text) => (at("said").textContent = text);
 
-// maps: by quality and emotion, {url, evidence, imbalance}. pending: what runs now. all: what makes the sheet.
-// sheet: the one that is shown, {png, quality}.
+// maps: by quality and emotion, {url, evidence, imbalance}. pending: what runs now. all: the sheet in the making,
+// {quality, unfinished}. sheet: the one that is shown, {png, quality}.
 // again: what a refusal offers to repeat. turn: counts the choices of an emotion, so that a late answer knows
 // whether it is still wanted. before: the last photo that was answered, while another is looked at.
 const state = {
@@ -194,9 +194,7 @@ function showAnswer() {
   at("abstained").textContent = ABSTAINED[answer.abstained_because] ?? "The network would rather not name one emotion.";
   showCard(answer.valence).catch(() => {}); // without its scale, should the card be out of reach
   at("model").textContent = `Answered by ${model.name}, version ${model.version}.`;
-  at("save-json").href = URL.createObjectURL(
-    new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }),
-  );
+  at("save-json").href = asFile(answer);
   at("save-json").download = `${stem()}-emotions.json`;
   showBars();
 }

@@ -121,6 +121,11 @@ function askForKey(refused) {
   return asking;
 }
 
+// The address of an answer as a file of its own: one that a link asks for would come without the key.
+export function asFile(told) {
+  return URL.createObjectURL(new Blob([JSON.stringify(told, null, 2)], { type: "application/json" }));
+}
+
 // A body can break off like a connection; resolves to what `read` makes of the response.
 export async function receive(response, read) {
   try {

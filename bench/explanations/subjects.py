@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from app.checkpoint import Checkpoint
     from app.picture import Pixels
+    from training.affective_set import AffectiveSet
+    from training.partition import Partition
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,8 @@ class Subject:
     second: int
 
 
-def held_out(folder: Path, checkpoint: Checkpoint, *, count: int, skip: int, seed: int) -> Iterator[Subject]:
-    """Emotion6's held-out pictures in an order that the seed decides, from the one after `skip` on.
-
-    They are those for the test, or for validation where the network has learned from those for the test.
+def as_divided(folder: Path, checkpoint: Checkpoint) -> tuple[AffectiveSet, Partition]:
+    """Emotion6 as the checkpoint's training divided it.
 
     Raises:
         training.evaluate.EvaluationError: these are not the pictures that training kept apart.
@@ -53,6 +53,18 @@ def held_out(folder: Path, checkpoint: Checkpoint, *, count: int, skip: int, see
     rated = load("emotion6", folder, SourceOptions())
     partition = split_as(recorded, rated)
     check_split(recorded, rated, partition)
+    return rated, partition
+
+
+def held_out(folder: Path, checkpoint: Checkpoint, *, count: int, skip: int, seed: int) -> Iterator[Subject]:
+    """Emotion6's held-out pictures in an order that the seed decides, from the one after `skip` on.
+
+    They are those for the test, or for validation where the network has learned from those for the test.
+
+    Raises:
+        training.evaluate.EvaluationError: these are not the pictures that training kept apart.
+    """
+    rated, partition = as_divided(folder, checkpoint)
     order = np.random.default_rng(seed).permutation(partition.held_out)
     for index in order[skip : skip + count]:
         path = rated.pictures[index]
